@@ -1,0 +1,68 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// The rooms, lowest first; a room depends only on rooms above it in this list. Sources/README.md says what each knows.
+let swift: [SwiftSetting] = [.swiftLanguageMode(.v6)]
+
+// The release binary carries everything (libc, libfuse3, libsodium, the Swift runtime), so that it runs on any Linux
+// of its architecture. Debug builds stay dynamic: they link in a tenth of the time.
+let staticCompile: [SwiftSetting] = swift + [.unsafeFlags(["-static-stdlib"], .when(configuration: .release))]
+let staticLink: [LinkerSetting] = [
+    .unsafeFlags(["-static-executable", "-Xlinker", "-s"], .when(configuration: .release))
+]
+
+let log: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let nio: [Target.Dependency] = [
+    .product(name: "NIOCore", package: "swift-nio"),
+    .product(name: "NIOPosix", package: "swift-nio"),
+]
+
+let package = Package(
+    name: "lanfs",
+    products: [.executable(name: "lanfs", targets: ["lanfs"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    ],
+    targets: [
+        .systemLibrary(name: "CSodium"),
+        .systemLibrary(name: "CFuse"),
+        .target(
+            name: "LanfsCrypto", dependencies: ["CSodium", .product(name: "Crypto", package: "swift-crypto")],
+            swiftSettings: swift),
+        .target(name: "LanfsProtocol", dependencies: ["LanfsCrypto"], swiftSettings: swift),
+        .target(
+            name: "LanfsTree",
+            dependencies: ["LanfsProtocol", .product(name: "OrderedCollections", package: "swift-collections")],
+            swiftSettings: swift),
+        .target(name: "LanfsFileSystem", dependencies: ["LanfsTree"], swiftSettings: swift),
+        .target(name: "LanfsStore", dependencies: ["LanfsProtocol", log], swiftSettings: swift),
+        .target(name: "LanfsNetwork", dependencies: ["LanfsProtocol", log] + nio, swiftSettings: swift),
+        .target(name: "LanfsServer", dependencies: ["LanfsStore", "LanfsNetwork"], swiftSettings: swift),
+        .target(
+            name: "LanfsClient",
+            dependencies: [
+                "LanfsFileSystem", "LanfsNetwork", .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: swift),
+        .target(name: "LanfsMount", dependencies: ["LanfsClient", "CFuse"], swiftSettings: swift),
+        .target(name: "LanfsCommand", swiftSettings: swift),
+        .executableTarget(
+            name: "lanfs", dependencies: ["LanfsCommand", "LanfsServer", "LanfsClient", "LanfsMount"],
+            swiftSettings: staticCompile, linkerSettings: staticLink),
+
+        .testTarget(name: "LanfsCryptoTests", dependencies: ["LanfsCrypto"], swiftSettings: swift),
+        .testTarget(name: "LanfsProtocolTests", dependencies: ["LanfsProtocol"], swiftSettings: swift),
+        .testTarget(name: "LanfsTreeTests", dependencies: ["LanfsTree"], swiftSettings: swift),
+        .testTarget(name: "LanfsFileSystemTests", dependencies: ["LanfsFileSystem"], swiftSettings: swift),
+        .testTarget(name: "LanfsStoreTests", dependencies: ["LanfsStore"], swiftSettings: swift),
+        .testTarget(name: "LanfsNetworkTests", dependencies: ["LanfsNetwork"], swiftSettings: swift),
+        .testTarget(name: "LanfsServerTests", dependencies: ["LanfsServer"], swiftSettings: swift),
+        .testTarget(name: "LanfsClientTests", dependencies: ["LanfsClient", "LanfsServer"], swiftSettings: swift),
+        .testTarget(name: "LanfsMountTests", dependencies: ["LanfsMount"], swiftSettings: swift),
+        .testTarget(name: "LanfsCommandTests", dependencies: ["LanfsCommand"], swiftSettings: swift),
+        .testTarget(name: "EndToEndTests", swiftSettings: swift),
+    ]
+)

@@ -1,0 +1,2 @@
+import CFuse
+public func probeFuse() -> String { String(cString: fuse_pkgversion()) }

@@ -1,0 +1,2 @@
+import Logging
+let l = Logger(label: "x")

@@ -1,0 +1,4 @@
+import LanfsCrypto
+import LanfsNetwork
+import LanfsMount
+print(probe(), try await probeNIO(), probeFuse())
