@@ -48,9 +48,8 @@ let package = Package(
             ],
             swiftSettings: swift),
         .target(name: "LanfsMount", dependencies: ["LanfsClient", "CFuse"], swiftSettings: swift),
-        .target(name: "LanfsCommand", swiftSettings: swift),
         .executableTarget(
-            name: "lanfs", dependencies: ["LanfsCommand", "LanfsServer", "LanfsClient", "LanfsMount"],
+            name: "lanfs", dependencies: ["LanfsServer", "LanfsClient", "LanfsMount"],
             swiftSettings: staticCompile, linkerSettings: staticLink),
 
         .testTarget(name: "LanfsCryptoTests", dependencies: ["LanfsCrypto"], swiftSettings: swift),
@@ -62,7 +61,7 @@ let package = Package(
         .testTarget(name: "LanfsServerTests", dependencies: ["LanfsServer"], swiftSettings: swift),
         .testTarget(name: "LanfsClientTests", dependencies: ["LanfsClient", "LanfsServer"], swiftSettings: swift),
         .testTarget(name: "LanfsMountTests", dependencies: ["LanfsMount"], swiftSettings: swift),
-        .testTarget(name: "LanfsCommandTests", dependencies: ["LanfsCommand"], swiftSettings: swift),
+        .testTarget(name: "lanfsTests", dependencies: ["lanfs"], swiftSettings: swift),
         .testTarget(name: "EndToEndTests", swiftSettings: swift),
     ]
 )

@@ -1,3 +1,3 @@
 import Testing
-@testable import LanfsCommand
+@testable import lanfs
 @Test func placeholder() { #expect(1 + 1 == 2) }

@@ -1,0 +1,4 @@
+@main
+struct Lanfs {
+    static func main() async {}
+}

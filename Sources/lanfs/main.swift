@@ -1,4 +1,0 @@
-import LanfsCrypto
-import LanfsNetwork
-import LanfsMount
-print(probe(), try await probeNIO(), probeFuse())
