@@ -12,6 +12,7 @@ let staticLink: [LinkerSetting] = [
 ]
 
 let log: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 let nio: [Target.Dependency] = [
     .product(name: "NIOCore", package: "swift-nio"),
     .product(name: "NIOPosix", package: "swift-nio"),
@@ -25,6 +26,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
     ],
     targets: [
         .systemLibrary(name: "CSodium"),
@@ -37,8 +39,8 @@ let package = Package(
             name: "LanfsTree",
             dependencies: ["LanfsProtocol", .product(name: "OrderedCollections", package: "swift-collections")],
             swiftSettings: swift),
-        .target(name: "LanfsFileSystem", dependencies: ["LanfsTree"], swiftSettings: swift),
-        .target(name: "LanfsStore", dependencies: ["LanfsProtocol", log], swiftSettings: swift),
+        .target(name: "LanfsFileSystem", dependencies: ["LanfsTree", system], swiftSettings: swift),
+        .target(name: "LanfsStore", dependencies: ["LanfsProtocol", log, system], swiftSettings: swift),
         .target(name: "LanfsNetwork", dependencies: ["LanfsProtocol", log] + nio, swiftSettings: swift),
         .target(name: "LanfsServer", dependencies: ["LanfsStore", "LanfsNetwork"], swiftSettings: swift),
         .target(
@@ -54,7 +56,7 @@ let package = Package(
 
         .testTarget(name: "LanfsCryptoTests", dependencies: ["LanfsCrypto"], swiftSettings: swift),
         .testTarget(name: "LanfsProtocolTests", dependencies: ["LanfsProtocol"], swiftSettings: swift),
-        .testTarget(name: "LanfsTreeTests", dependencies: ["LanfsTree"], swiftSettings: swift),
+        .testTarget(name: "LanfsTreeTests", dependencies: ["LanfsTree", system], swiftSettings: swift),
         .testTarget(name: "LanfsFileSystemTests", dependencies: ["LanfsFileSystem"], swiftSettings: swift),
         .testTarget(name: "LanfsStoreTests", dependencies: ["LanfsStore"], swiftSettings: swift),
         .testTarget(name: "LanfsNetworkTests", dependencies: ["LanfsNetwork"], swiftSettings: swift),

@@ -1,3 +1,3 @@
 import Testing
 @testable import LanfsProtocol
-@Test func placeholder() { #expect(1 + 1 == 2) }
+@Test func placeholder() { #expect(BlockID.zero.bytes.count == 32) }

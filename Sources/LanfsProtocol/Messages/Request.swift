@@ -1,0 +1,113 @@
+/// What a client asks a server. A request that carries block bytes announces them by `payloadLength`; they follow the
+/// sealed message raw, because they are sealed already and carry their own proof.
+public enum Request: Equatable, Sendable {
+    /// Must come first: which volume this connection is about, and the proof of holding its key: the volume key's
+    /// signature over `sessionProof(handshakeHash)`. `quota` and room are decided by the server (admission).
+    case open(volume: VolumeID, proof: [UInt8])
+    /// Store a block; payload: its sealed bytes. Not durable before `flush` (B1, B2).
+    case put(block: BlockID, length: UInt32, gcEpoch: UInt64)
+    /// A range of a block; `length` 0 means all. Answered by `.block` with payload.
+    case get(block: BlockID, offset: UInt32, length: UInt32)
+    /// Everything this connection put so far is on disk when this is answered (B2).
+    case flush
+    /// Re-tag blocks before a commit refers to them (G2); answered by `.missing`.
+    case touch(blocks: [BlockID], gcEpoch: UInt64)
+    /// Ordinary frees of a commit's dead list (G8): quarantined, then deleted (G7).
+    case free(blocks: [BlockID], gcEpoch: UInt64)
+    /// What the audit found unreachable (G5): deletes those whose tag is at most `cutoff`; refused when `gcEpoch` is
+    /// older than the newest seen (G6).
+    case sweep(blocks: [BlockID], gcEpoch: UInt64, cutoff: UInt64)
+    /// Up to 1,000 stored blocks after this one in id order; the audit's other half.
+    case list(after: BlockID?)
+    case register(RegisterRequest)
+    case status
+}
+
+extension Request {
+    private enum Code: UInt8 {
+        case open = 1, put, get, flush, touch, free, sweep, list, register, status
+    }
+
+    /// Bytes that follow the message raw.
+    public var payloadLength: Int {
+        if case .put(_, let length, _) = self { Int(length) } else { 0 }
+    }
+
+    public func encode(into writer: inout ByteWriter) {
+        switch self {
+        case .open(let volume, let proof):
+            writer.append(Code.open.rawValue)
+            writer.append(volume)
+            writer.append(prefixed: proof)
+        case .put(let block, let length, let gcEpoch):
+            writer.append(Code.put.rawValue)
+            writer.append(block)
+            writer.append(length)
+            writer.append(gcEpoch)
+        case .get(let block, let offset, let length):
+            writer.append(Code.get.rawValue)
+            writer.append(block)
+            writer.append(offset)
+            writer.append(length)
+        case .flush:
+            writer.append(Code.flush.rawValue)
+        case .touch(let blocks, let gcEpoch):
+            writer.append(Code.touch.rawValue)
+            writer.append(list: blocks) { $0.append($1) }
+            writer.append(gcEpoch)
+        case .free(let blocks, let gcEpoch):
+            writer.append(Code.free.rawValue)
+            writer.append(list: blocks) { $0.append($1) }
+            writer.append(gcEpoch)
+        case .sweep(let blocks, let gcEpoch, let cutoff):
+            writer.append(Code.sweep.rawValue)
+            writer.append(list: blocks) { $0.append($1) }
+            writer.append(gcEpoch)
+            writer.append(cutoff)
+        case .list(let after):
+            writer.append(Code.list.rawValue)
+            writer.append(optional: after) { $0.append($1) }
+        case .register(let request):
+            writer.append(Code.register.rawValue)
+            request.encode(into: &writer)
+        case .status:
+            writer.append(Code.status.rawValue)
+        }
+    }
+
+    public init(from reader: inout ByteReader) throws(DecodingError) {
+        guard let code = Code(rawValue: try reader.integer()) else { throw .invalid(what: "the kind of request") }
+        switch code {
+        case .open:
+            self = .open(volume: try reader.id(), proof: try reader.prefixed(limit: 64))
+        case .put:
+            let block: BlockID = try reader.id()
+            let length: UInt32 = try reader.integer()
+            guard length <= Limits.blockSize else {
+                throw .tooLong(what: "a block", length: Int(length), limit: Limits.blockSize)
+            }
+            self = .put(block: block, length: length, gcEpoch: try reader.integer())
+        case .get:
+            self = .get(block: try reader.id(), offset: try reader.integer(), length: try reader.integer())
+        case .flush:
+            self = .flush
+        case .touch:
+            self = .touch(blocks: try Self.blocks(&reader), gcEpoch: try reader.integer())
+        case .free:
+            self = .free(blocks: try Self.blocks(&reader), gcEpoch: try reader.integer())
+        case .sweep:
+            self = .sweep(
+                blocks: try Self.blocks(&reader), gcEpoch: try reader.integer(), cutoff: try reader.integer())
+        case .list:
+            self = .list(after: try reader.optional { (reader) throws(DecodingError) in try reader.id() })
+        case .register:
+            self = .register(try RegisterRequest(from: &reader))
+        case .status:
+            self = .status
+        }
+    }
+
+    private static func blocks(_ reader: inout ByteReader) throws(DecodingError) -> [BlockID] {
+        try reader.list(minimum: 32, limit: 4096) { (reader) throws(DecodingError) in try reader.id() }
+    }
+}
