@@ -46,7 +46,7 @@ let package = Package(
         .target(
             name: "LanfsClient",
             dependencies: [
-                "LanfsFileSystem", "LanfsNetwork", .product(name: "DequeModule", package: "swift-collections"),
+                "LanfsFileSystem", "LanfsNetwork", system, .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: swift),
         .target(name: "LanfsMount", dependencies: ["LanfsClient", "CFuse"], swiftSettings: swift),

@@ -1,0 +1,155 @@
+import LanfsFileSystem
+import SystemPackage
+
+/// What an operation came to. Most are answered from memory, on the thread that asked; one that has to fetch or to wait
+/// hands back the work to be awaited elsewhere.
+public enum Outcome<Value: Sendable>: Sendable {
+    case done(Value)
+    case failed(Errno)
+    case later(@Sendable () async -> Result<Value, Errno>)
+}
+
+/// An open file or directory of one client; the number goes to the kernel and back.
+public typealias Handle = UInt64
+
+public struct LockRange: Equatable, Sendable {
+    public enum Kind: UInt8, Sendable { case shared, exclusive, unlock }
+
+    public var kind: Kind
+    public var start: UInt64
+    /// Inclusive, as the kernel gives it; `UInt64.max` is the end of the file whatever its size.
+    public var end: UInt64
+    public var pid: UInt32
+
+    public init(kind: Kind, start: UInt64, end: UInt64, pid: UInt32) {
+        self.kind = kind
+        self.start = start
+        self.end = end
+        self.pid = pid
+    }
+}
+
+/// A mounted volume as the kernel bridge sees it: the operations of the kernel's protocol, one function each.
+///
+/// Lookup counts (+1 for each successful lookup, create, make, symlink, link and directory-plus entry) are the volume's
+/// business: `forget` gives them back. Permission bits are checked by the kernel (`default_permissions`).
+public protocol FileSystemOperations: Sendable {
+    func lookup(_ name: [UInt8], in parent: InodeNumber) -> Outcome<Attributes>
+    func forget(_ inode: InodeNumber, lookups: UInt64)
+    func attributes(of inode: InodeNumber) -> Outcome<Attributes>
+    func setAttributes(of inode: InodeNumber, to changes: AttributeChanges, by caller: Caller) -> Outcome<Attributes>
+
+    func readLink(_ inode: InodeNumber) -> Outcome<[UInt8]>
+    func makeSymlink(_ name: [UInt8], in parent: InodeNumber, to target: [UInt8], by caller: Caller)
+        -> Outcome<Attributes>
+    func makeNode(
+        _ name: [UInt8], in parent: InodeNumber, type: InodeType, permissions: UInt16, device: UInt32, by caller: Caller
+    ) -> Outcome<Attributes>
+    func makeDirectory(_ name: [UInt8], in parent: InodeNumber, permissions: UInt16, by caller: Caller)
+        -> Outcome<Attributes>
+    func link(_ inode: InodeNumber, to name: [UInt8], in parent: InodeNumber, by caller: Caller) -> Outcome<Attributes>
+    func unlink(_ name: [UInt8], in parent: InodeNumber, by caller: Caller) -> Outcome<Void>
+    func removeDirectory(_ name: [UInt8], in parent: InodeNumber, by caller: Caller) -> Outcome<Void>
+    func rename(
+        _ name: [UInt8], in parent: InodeNumber, to newName: [UInt8], in newParent: InodeNumber, mode: RenameMode,
+        by caller: Caller
+    ) -> Outcome<Void>
+
+    /// `exclusive`: O_EXCL. Without it an existing file is opened (and emptied when `truncate`).
+    func create(
+        _ name: [UInt8], in parent: InodeNumber, permissions: UInt16, flags: OpenFlags, by caller: Caller
+    ) -> Outcome<(Attributes, OpenFile)>
+    /// A file without a name (O_TMPFILE).
+    func createUnnamed(in parent: InodeNumber, permissions: UInt16, flags: OpenFlags, by caller: Caller)
+        -> Outcome<(Attributes, OpenFile)>
+    func open(_ inode: InodeNumber, flags: OpenFlags, by caller: Caller) -> Outcome<OpenFile>
+    /// close(2) of one descriptor; errors of earlier writes are reported here and by `sync`.
+    func flush(_ handle: Handle, lockOwner: UInt64) -> Outcome<Void>
+    func release(_ handle: Handle)
+    func read(_ handle: Handle, offset: UInt64, count: Int) -> Outcome<FileBytes>
+    /// `data` is only valid during the call; everything is taken in before it returns.
+    func write(_ handle: Handle, offset: UInt64, data: UnsafeRawBufferPointer, by caller: Caller) -> Outcome<Int>
+    func sync(_ handle: Handle, dataOnly: Bool) -> Outcome<Void>
+    func allocate(_ handle: Handle, mode: Int32, offset: UInt64, length: UInt64, by caller: Caller) -> Outcome<Void>
+    /// `whence` SEEK_DATA or SEEK_HOLE.
+    func seek(_ handle: Handle, offset: UInt64, whence: Int32) -> Outcome<UInt64>
+    func copyRange(
+        from source: Handle, offset: UInt64, to target: Handle, offset targetOffset: UInt64, count: UInt64,
+        by caller: Caller
+    ) -> Outcome<Int>
+
+    func openDirectory(_ inode: InodeNumber) -> Outcome<Handle>
+    /// Up to `limit` entries from position `offset` on (0 is the start), `.` and `..` included. With `attributes` each
+    /// entry but `.` and `..` counts as a lookup: the bridge gives back (`forget`) those its buffer had no room for.
+    func readDirectory(_ handle: Handle, offset: UInt64, limit: Int, attributes: Bool) -> Outcome<[ListedEntry]>
+    func releaseDirectory(_ handle: Handle)
+    func syncDirectory(_ handle: Handle) -> Outcome<Void>
+
+    func usage() -> Outcome<VolumeUsage>
+
+    /// `flags`: XATTR_CREATE, XATTR_REPLACE.
+    func setExtendedAttribute(_ name: [UInt8], of inode: InodeNumber, to value: [UInt8], flags: Int32, by caller: Caller)
+        -> Outcome<Void>
+    func extendedAttribute(_ name: [UInt8], of inode: InodeNumber) -> Outcome<[UInt8]>
+    func extendedAttributes(of inode: InodeNumber) -> Outcome<[[UInt8]]>
+    func removeExtendedAttribute(_ name: [UInt8], of inode: InodeNumber, by caller: Caller) -> Outcome<Void>
+
+    func testLock(_ handle: Handle, owner: UInt64, range: LockRange) -> Outcome<LockRange?>
+    /// `wait`: block until granted (F_SETLKW). The task is cancelled when the caller is interrupted.
+    func setLock(_ handle: Handle, owner: UInt64, range: LockRange, wait: Bool) -> Outcome<Void>
+    func setWholeFileLock(_ handle: Handle, owner: UInt64, kind: LockRange.Kind, wait: Bool) -> Outcome<Void>
+}
+
+/// open(2)'s flags as far as a file system sees them.
+public struct OpenFlags: OptionSet, Sendable {
+    public let rawValue: UInt8
+
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    public static let read = OpenFlags(rawValue: 1)
+    public static let write = OpenFlags(rawValue: 2)
+    public static let append = OpenFlags(rawValue: 4)
+    public static let truncate = OpenFlags(rawValue: 8)
+    public static let exclusive = OpenFlags(rawValue: 16)
+    /// O_SYNC, O_DSYNC: every write is on disk when it returns.
+    public static let synchronous = OpenFlags(rawValue: 32)
+    /// O_DIRECT: past the kernel's page cache.
+    public static let direct = OpenFlags(rawValue: 64)
+}
+
+public struct OpenFile: Sendable {
+    public var handle: Handle
+    /// The kernel may keep the pages it has of this file: its contents have not changed since it read them.
+    public var keepCache: Bool
+
+    public init(handle: Handle, keepCache: Bool) {
+        self.handle = handle
+        self.keepCache = keepCache
+    }
+}
+
+public struct ListedEntry: Sendable {
+    public var entry: DirectoryEntry
+    /// Where reading goes on after this entry.
+    public var nextOffset: UInt64
+    /// Present when attributes were asked for and the entry is not `.` or `..`.
+    public var attributes: Attributes?
+
+    public init(entry: DirectoryEntry, nextOffset: UInt64, attributes: Attributes?) {
+        self.entry = entry
+        self.nextOffset = nextOffset
+        self.attributes = attributes
+    }
+}
+
+/// Bytes of a file in the pieces they are held in, so that the reply can gather them without a copy of ours.
+public struct FileBytes: Sendable {
+    /// Slices of opened frames, in order.
+    public var pieces: [ArraySlice<UInt8>]
+    public var count: Int
+
+    public init(pieces: [ArraySlice<UInt8>]) {
+        self.pieces = pieces
+        self.count = pieces.reduce(0) { $0 + $1.count }
+    }
+}
