@@ -34,6 +34,7 @@ let package = Package(
         .target(
             name: "LanfsCrypto", dependencies: ["CSodium", .product(name: "Crypto", package: "swift-crypto")],
             swiftSettings: swift),
+        .target(name: "LanfsLocal", dependencies: [system], swiftSettings: swift),
         .target(name: "LanfsProtocol", dependencies: ["LanfsCrypto"], swiftSettings: swift),
         .target(
             name: "LanfsTree",
@@ -42,11 +43,11 @@ let package = Package(
         .target(name: "LanfsFileSystem", dependencies: ["LanfsTree", system], swiftSettings: swift),
         .target(name: "LanfsStore", dependencies: ["LanfsProtocol", log, system], swiftSettings: swift),
         .target(name: "LanfsNetwork", dependencies: ["LanfsProtocol", log] + nio, swiftSettings: swift),
-        .target(name: "LanfsServer", dependencies: ["LanfsStore", "LanfsNetwork"], swiftSettings: swift),
+        .target(name: "LanfsServer", dependencies: ["LanfsLocal", "LanfsStore", "LanfsNetwork"], swiftSettings: swift),
         .target(
             name: "LanfsClient",
             dependencies: [
-                "LanfsFileSystem", "LanfsNetwork", system, .product(name: "DequeModule", package: "swift-collections"),
+                "LanfsLocal", "LanfsFileSystem", "LanfsNetwork", system, .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: swift),
         .target(name: "LanfsMount", dependencies: ["LanfsClient", "CFuse"], swiftSettings: swift),
@@ -55,6 +56,7 @@ let package = Package(
             swiftSettings: staticCompile, linkerSettings: staticLink),
 
         .testTarget(name: "LanfsCryptoTests", dependencies: ["LanfsCrypto"], swiftSettings: swift),
+        .testTarget(name: "LanfsLocalTests", dependencies: ["LanfsLocal", system], swiftSettings: swift),
         .testTarget(name: "LanfsProtocolTests", dependencies: ["LanfsProtocol"], swiftSettings: swift),
         .testTarget(name: "LanfsTreeTests", dependencies: ["LanfsTree", system], swiftSettings: swift),
         .testTarget(name: "LanfsFileSystemTests", dependencies: ["LanfsFileSystem"], swiftSettings: swift),
