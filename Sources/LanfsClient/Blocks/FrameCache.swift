@@ -1,0 +1,75 @@
+import LanfsProtocol
+
+/// Opened frames in memory, bounded by their bytes; the clock algorithm decides what goes (one bit a frame, no list to
+/// relink on every read).
+struct FrameCache {
+    struct Name: Hashable {
+        let block: BlockID
+        let index: UInt32
+    }
+
+    private struct Slot {
+        var name: Name
+        var bytes: [UInt8]
+        var used: Bool
+    }
+
+    private let limit: Int
+    private var size = 0
+    private var slots: [Slot] = []
+    private var places: [Name: Int] = [:]
+    private var hand = 0
+
+    /// `limit` in bytes.
+    init(limit: Int) {
+        self.limit = limit
+    }
+
+    mutating func frame(_ name: Name) -> [UInt8]? {
+        guard let place = places[name] else { return nil }
+        slots[place].used = true
+        return slots[place].bytes
+    }
+
+    func contains(_ name: Name) -> Bool { places[name] != nil }
+
+    mutating func insert(_ bytes: [UInt8], as name: Name) {
+        guard bytes.count <= limit, places[name] == nil else { return }
+        while size + bytes.count > limit { evictOne() }
+        places[name] = slots.count
+        slots.append(Slot(name: name, bytes: bytes, used: false))
+        size += bytes.count
+    }
+
+    mutating func removeAll() {
+        slots = []
+        places = [:]
+        size = 0
+        hand = 0
+    }
+
+    private mutating func evictOne() {
+        while true {
+            if hand >= slots.count { hand = 0 }
+            if slots[hand].used {
+                slots[hand].used = false
+                hand += 1
+                continue
+            }
+            let victim = slots[hand]
+            places[victim.name] = nil
+            size -= victim.bytes.count
+            // The last slot takes the victim's place, so that there is never a hole to skip.
+            let last = slots.removeLast()
+            if hand < slots.count {
+                slots[hand] = last
+                places[last.name] = hand
+            }
+            return
+        }
+    }
+}
+
+extension FrameRef {
+    var name: FrameCache.Name { FrameCache.Name(block: block, index: index) }
+}

@@ -1,0 +1,61 @@
+import LanfsFileSystem
+import LanfsProtocol
+
+/// Chunks of one or more files that are to be sealed into one block.
+struct SealRequest: Sendable {
+    struct Piece: Sendable {
+        let inode: InodeNumber
+        let chunk: UInt64
+        let bytes: [UInt8]
+        /// The version of the dirty chunk that `bytes` is.
+        let version: UInt64
+    }
+
+    /// In the order of their frames.
+    var pieces: [Piece]
+
+    func hasRoom(for count: Int) -> Bool {
+        let payload = pieces.reduce(count) { $0 + $1.bytes.count }
+        return payload <= Limits.chunksPerBlock * Limits.chunkSize && pieces.count < 2048
+    }
+}
+
+extension VolumeState {
+    /// The chunks of `request` are sealed as the frames of `block`, in order: the tree now names them there. A chunk that
+    /// was changed or dropped meanwhile keeps its newer fate; its frame is dead from the start.
+    mutating func adopt(_ block: SealedBlock, for request: SealRequest) throws(Pause) {
+        let current = request.pieces.map { dirty[$0.inode]?[$0.chunk]?.version == $0.version }
+        try changeUncounted { (transaction) throws(Interruption) in
+            try transaction.registerBlock(block.id, length: UInt64(block.bytes.readableBytes))
+            var index = 0
+            while index < request.pieces.count {
+                guard current[index] else {
+                    index += 1
+                    continue
+                }
+                let count = runLength(in: request.pieces, current, from: index)
+                let first = request.pieces[index]
+                try transaction.putRun(
+                    first.inode, firstChunk: first.chunk, count: count, at: block.run(first: index, count: count),
+                    lastLength: request.pieces[index + count - 1].bytes.count)
+                index += count
+            }
+        }
+        for (piece, isCurrent) in zip(request.pieces, current) where isCurrent {
+            guard var file = dirty.removeValue(forKey: piece.inode) else { continue }
+            dirtyBytes -= file.remove(piece.chunk)
+            if !file.isEmpty { dirty[piece.inode] = file }
+        }
+    }
+
+    /// Pieces that are consecutive chunks of one file, all but the last of them full: one extent.
+    private func runLength(in pieces: [SealRequest.Piece], _ current: [Bool], from start: Int) -> Int {
+        var end = start + 1
+        while end < pieces.count, current[end], pieces[end].inode == pieces[start].inode,
+            pieces[end].chunk == pieces[end - 1].chunk + 1, pieces[end - 1].bytes.count == Limits.chunkSize
+        {
+            end += 1
+        }
+        return end - start
+    }
+}

@@ -1,0 +1,190 @@
+import LanfsProtocol
+import Logging
+import Synchronization
+
+/// The shell around the register's proposer: carries its messages to the keepers, keeps its time, and turns its effects
+/// into answers to those who wait.
+final class RootRegister: Sendable {
+    /// Sends a request to a keeper; the completion gets `nil` when no answer came.
+    typealias Transport =
+        @Sendable (ServerID, RegisterRequest, @escaping @Sendable (RegisterResponse?) -> Void) -> Void
+
+    /// What happened to the lease, told to the volume in order.
+    enum Event: Sendable {
+        /// Held until then, with this root to build on.
+        case acquired(RootRecord, until: ContinuousClock.Instant)
+        case renewed(until: ContinuousClock.Instant)
+        /// L3: stop changing the volume.
+        case expired
+        /// Another client's ballot took over.
+        case lost
+        /// L2: another client waits for the lease.
+        case wanted
+    }
+
+    enum CommitOutcome: Sendable {
+        case committed(RootRecord)
+        /// P5: acquire again to find out.
+        case unknown
+        case notHeld
+        case tooLarge
+    }
+
+    private struct State {
+        var proposer: Proposer<VolumeSigner>
+        var acquiring: [CheckedContinuation<RootRecord?, Never>] = []
+        var committing: CheckedContinuation<CommitOutcome, Never>?
+        var wakeGeneration: UInt64 = 0
+        var isHeld = false
+        var toldEnd: Duration?
+        var isClosed = false
+    }
+
+    private let state: Mutex<State>
+    private let clock = ContinuousClock()
+    private let origin = ContinuousClock.now
+    private let transport: Transport
+    private let onEvent: @Sendable (Event) -> Void
+    private let log: Logger
+
+    init(
+        proposer: Proposer<VolumeSigner>, log: Logger, transport: @escaping Transport,
+        onEvent: @escaping @Sendable (Event) -> Void
+    ) {
+        self.state = Mutex(State(proposer: proposer))
+        self.log = log
+        self.transport = transport
+        self.onEvent = onEvent
+    }
+
+    /// Gets the write lease, after as many rounds and waits as it takes; `nil` once closed.
+    func acquire() async -> RootRecord? {
+        await withCheckedContinuation { continuation in
+            let held = state.withLock { state -> RootRecord?? in
+                if state.isClosed { return .some(nil) }
+                if state.isHeld, let base = state.proposer.base { return base }
+                state.acquiring.append(continuation)
+                return nil
+            }
+            if let held {
+                continuation.resume(returning: held)
+            } else {
+                step(.acquire)
+            }
+        }
+    }
+
+    /// Commits a child of the held root. One at a time.
+    func commit(_ change: RootChange) async -> CommitOutcome {
+        await withCheckedContinuation { continuation in
+            let isHeld = state.withLock { state in
+                precondition(state.committing == nil, "two commits at once")
+                guard state.isHeld, !state.isClosed else { return false }
+                state.committing = continuation
+                return true
+            }
+            if isHeld { step(.commit(change)) } else { continuation.resume(returning: .notHeld) }
+        }
+    }
+
+    /// Gives the lease back. Not while a commit is under way.
+    func release() {
+        state.withLock { $0.isHeld = false }
+        step(.release)
+    }
+
+    /// Releases, and answers nobody from now on.
+    func close() {
+        release()
+        let waiting = state.withLock { state in
+            state.isClosed = true
+            state.wakeGeneration += 1
+            defer { state.acquiring = [] }
+            return state.acquiring
+        }
+        for continuation in waiting { continuation.resume(returning: nil) }
+    }
+
+    // MARK: Driving the proposer
+
+    private var now: Duration { origin.duration(to: clock.now) }
+
+    private func step(_ event: ProposerEvent) {
+        let (effects, events) = state.withLock { state -> ([ProposerEffect], [Event]) in
+            guard !state.isClosed else { return ([], []) }
+            let effects = state.proposer.step(event, now: now, random: .random(in: 0...UInt64.max))
+            return (effects, state.note(effects, origin: origin))
+        }
+        for event in events { onEvent(event) }
+        for effect in effects { carryOut(effect) }
+    }
+
+    private func carryOut(_ effect: ProposerEffect) {
+        switch effect {
+        case .send(let keeper, let request):
+            let sentAt = now
+            transport(keeper, request) { [weak self] response in
+                guard let response else { return }
+                self?.step(.answered(keeper, request, sentAt: sentAt, response))
+            }
+        case .wake(let time):
+            let generation = state.withLock { state in
+                state.wakeGeneration += 1
+                return state.wakeGeneration
+            }
+            Task { [weak self, origin] in
+                try? await Task.sleep(until: origin + time, clock: .continuous)
+                guard let self, self.state.withLock({ $0.wakeGeneration == generation }) else { return }
+                self.step(.tick)
+            }
+        case .acquired(let record):
+            let waiting = state.withLock { state in
+                defer { state.acquiring = [] }
+                return state.acquiring
+            }
+            for continuation in waiting { continuation.resume(returning: record) }
+        case .committed(let record): finishCommit(.committed(record))
+        case .unknown: finishCommit(.unknown)
+        case .tooLarge: finishCommit(.tooLarge)
+        case .troubled(let keeper, let refusal):
+            log.warning("keeper \(keeper.hex.prefix(16)) refused: \(refusal)")
+        case .moved(let record):
+            log.error("the volume moved on to epoch \(record.epoch + 1); open it again")
+        case .expired, .lost, .wanted: break
+        }
+    }
+
+    private func finishCommit(_ outcome: CommitOutcome) {
+        let continuation = state.withLock { state in
+            defer { state.committing = nil }
+            return state.committing
+        }
+        continuation?.resume(returning: outcome)
+    }
+}
+
+extension RootRegister.State {
+    /// What the volume must hear of these effects, with the lease's end as it now is.
+    fileprivate mutating func note(_ effects: [ProposerEffect], origin: ContinuousClock.Instant) -> [RootRegister.Event] {
+        var events: [RootRegister.Event] = []
+        for effect in effects {
+            switch effect {
+            case .acquired(let record):
+                isHeld = true
+                toldEnd = proposer.leaseEnd
+                events.append(.acquired(record, until: origin + (toldEnd ?? .zero)))
+            case .unknown, .lost:
+                isHeld = false
+                events.append(.lost)
+            case .expired: events.append(.expired)
+            case .wanted: events.append(.wanted)
+            case .send, .wake, .committed, .tooLarge, .moved, .troubled: break
+            }
+        }
+        if isHeld, let end = proposer.leaseEnd, end != toldEnd {
+            toldEnd = end
+            events.append(.renewed(until: origin + end))
+        }
+        return events
+    }
+}

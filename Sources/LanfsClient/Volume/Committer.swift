@@ -1,0 +1,74 @@
+import Synchronization
+import SystemPackage
+
+/// Decides when to commit: one at a time, one for everybody who waits, and within the interval when nobody does.
+final class Committer: Sendable {
+    private struct State {
+        var waiters: [(operations: UInt64, continuation: CheckedContinuation<Result<Void, Errno>, Never>)] = []
+        var isRunning = false
+    }
+
+    private let state = Mutex(State())
+    private let timerIsSet = Atomic<Bool>(false)
+
+    /// Something changed: it will be committed within the interval.
+    func noteChange(_ volume: Volume) {
+        guard !timerIsSet.load(ordering: .relaxed), !timerIsSet.exchange(true, ordering: .acquiringAndReleasing) else {
+            return
+        }
+        Task.detached {
+            try? await Task.sleep(for: volume.options.commitInterval)
+            self.timerIsSet.store(false, ordering: .releasing)
+            self.start(volume)
+        }
+    }
+
+    /// Returns once everything acknowledged up to `operations` is in a chosen root.
+    func wait(for operations: UInt64, of volume: Volume) async -> Result<Void, Errno> {
+        await withCheckedContinuation { continuation in
+            state.withLock { $0.waiters.append((operations, continuation)) }
+            start(volume)
+        }
+    }
+
+    private func start(_ volume: Volume) {
+        let starts = state.withLock { state in
+            guard !state.isRunning else { return false }
+            state.isRunning = true
+            return true
+        }
+        guard starts else { return }
+        Task.detached { await self.loop(volume) }
+    }
+
+    private func loop(_ volume: Volume) async {
+        while true {
+            let outcome: Result<UInt64, Errno>
+            do throws(VolumeError) {
+                outcome = .success(try await volume.commit())
+            } catch {
+                volume.log.error("could not save: \(error)")
+                outcome = .failure(error.errno)
+            }
+            let (released, goesOn) = state.withLock { state in
+                let released: [CheckedContinuation<Result<Void, Errno>, Never>]
+                switch outcome {
+                case .success(let covered):
+                    released = state.waiters.filter { $0.operations <= covered }.map(\.continuation)
+                    state.waiters.removeAll { $0.operations <= covered }
+                case .failure:
+                    released = state.waiters.map(\.continuation)
+                    state.waiters = []
+                }
+                let goesOn = !state.waiters.isEmpty
+                if !goesOn { state.isRunning = false }
+                return (released, goesOn)
+            }
+            for continuation in released { continuation.resume(returning: outcome.map { _ in }) }
+            if !goesOn {
+                if case .failure = outcome { noteChange(volume) }
+                return
+            }
+        }
+    }
+}

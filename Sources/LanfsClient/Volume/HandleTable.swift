@@ -1,0 +1,94 @@
+import LanfsFileSystem
+
+/// The open files and directories of this client.
+struct HandleTable {
+    struct File {
+        let inode: InodeNumber
+        let flags: OpenFlags
+        var readAhead = ReadAhead()
+        /// The newest operation whose failure this descriptor has been told of (protocol.md section 4, fsync).
+        var seenFailure: UInt64 = 0
+    }
+
+    /// A directory being read: its entries in the order first seen, so that a position means the same entry however
+    /// the directory changes meanwhile.
+    struct Directory {
+        let inode: InodeNumber
+        let parent: InodeNumber
+        var entries: [DirectoryEntry] = []
+        var isComplete = false
+    }
+
+    private var next: Handle = 1
+    private(set) var files: [Handle: File] = [:]
+    private(set) var directories: [Handle: Directory] = [:]
+    private var openCounts: [InodeNumber: Int] = [:]
+
+    func isOpen(_ inode: InodeNumber) -> Bool { openCounts[inode] != nil }
+    var hasOpenFiles: Bool { !openCounts.isEmpty }
+
+    mutating func open(_ inode: InodeNumber, flags: OpenFlags) -> Handle {
+        defer { next += 1 }
+        files[next] = File(inode: inode, flags: flags)
+        openCounts[inode, default: 0] += 1
+        return next
+    }
+
+    /// Returns the inode when this was its last open handle.
+    mutating func close(_ handle: Handle) -> InodeNumber? {
+        guard let file = files.removeValue(forKey: handle), let count = openCounts[file.inode] else { return nil }
+        openCounts[file.inode] = count == 1 ? nil : count - 1
+        return count == 1 ? file.inode : nil
+    }
+
+    mutating func update(_ handle: Handle, _ body: (inout File) -> Void) {
+        guard files[handle] != nil else { return }
+        body(&files[handle]!)
+    }
+
+    mutating func openDirectory(_ inode: InodeNumber, parent: InodeNumber) -> Handle {
+        defer { next += 1 }
+        directories[next] = Directory(inode: inode, parent: parent)
+        return next
+    }
+
+    mutating func closeDirectory(_ handle: Handle) {
+        directories[handle] = nil
+    }
+
+    mutating func setDirectory(_ handle: Handle, _ directory: Directory) {
+        guard directories[handle] != nil else { return }
+        directories[handle] = directory
+    }
+}
+
+/// How far reading ahead has gone for one open file.
+struct ReadAhead {
+    static let window: UInt64 = 8 << 20
+
+    /// Where a read must start to count as sequential.
+    var expected: UInt64 = 0
+    /// Bytes before this were asked for already.
+    var requested: UInt64 = 0
+    /// Sequential reads in a row.
+    var streak = 0
+
+    /// What to fetch ahead after a read of this range; empty unless the file is being read in order.
+    mutating func next(after range: Range<UInt64>, size: UInt64) -> Range<UInt64> {
+        // The kernel's own read-ahead may deliver neighbouring requests out of order; within one window that is still
+        // sequential.
+        let sequential = range.lowerBound <= expected + (1 << 20) && expected <= range.upperBound + (1 << 20)
+        streak = sequential ? streak + 1 : 0
+        expected = sequential ? max(expected, range.upperBound) : range.upperBound
+        guard streak >= 2 else {
+            requested = range.upperBound
+            return 0..<0
+        }
+        let start = max(requested, range.upperBound)
+        let end = min(size, expected + Self.window)
+        // In steps of a quarter window, so that each fetch is long.
+        guard end > start, end - start >= Self.window / 4 || end == size else { return 0..<0 }
+        requested = end
+        return start..<end
+    }
+}

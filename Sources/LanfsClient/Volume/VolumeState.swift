@@ -1,0 +1,139 @@
+import LanfsFileSystem
+import LanfsProtocol
+import LanfsTree
+import SystemPackage
+
+/// Everything a mounted volume holds in memory, under one lock. What is here is the truth of this client: the chosen
+/// root, the operations acknowledged since, and the file data not yet sealed. No I/O happens in here.
+struct VolumeState {
+    // MARK: The tree and what was done to it
+    var tree: Tree
+    let nodes: NodeCache
+    /// Changes since the last commit was cut, newest value of each key.
+    var pending: [Key: [UInt8]?] = [:]
+    /// Operations acknowledged so far; a commit covers a prefix of them (T1).
+    var operations: UInt64 = 0
+    /// The newest operation that is in a chosen root.
+    var committedOperations: UInt64 = 0
+
+    // MARK: File data
+    var frames: FrameCache
+    var dirty: [InodeNumber: DirtyFile] = [:]
+    var dirtyBytes = 0
+    var dirtyVersion: UInt64 = 0
+    /// Chunk groups that are full and wait to be sealed in the background.
+    var sealRequests: [SealRequest] = []
+    /// Closed files with unsealed data, in the order they were closed: they are packed together.
+    var closedDirty: [InodeNumber] = []
+    var closedDirtyBytes = 0
+
+    // MARK: What the kernel holds
+    var handles = HandleTable()
+    var lookups: [InodeNumber: UInt64] = [:]
+    var locks = LockTable()
+
+    // MARK: Standing
+    /// This client may change the volume until then (L1); checked at every change.
+    var leaseEnd: ContinuousClock.Instant?
+    var readOnly: Bool
+    var inodeNumbers: Range<InodeNumber> = 0..<0
+    var room = Room()
+    /// Set once what was acknowledged can no longer be saved: everything that would change the volume fails with this.
+    var failure: Errno?
+    /// Inodes whose contents another client may have changed since the kernel cached them.
+    var changedElsewhere: Set<InodeNumber> = []
+
+    init(tree: Tree, nodeMemory: Int, frameMemory: Int, readOnly: Bool) {
+        self.tree = tree
+        self.nodes = NodeCache(limitBytes: nodeMemory)
+        self.frames = FrameCache(limit: frameMemory)
+        self.readOnly = readOnly
+    }
+
+    /// Runs a function of the file system that only reads.
+    func read<Value>(
+        _ body: (inout Transaction) throws(Interruption) -> Value
+    ) throws(Pause) -> Value {
+        var transaction = Transaction(reading: tree, nodes: nodes)
+        do throws(Interruption) {
+            return try body(&transaction)
+        } catch {
+            throw Pause(error)
+        }
+    }
+
+    /// Runs a function of the file system and keeps what it changed, all of it or nothing.
+    mutating func change<Value>(
+        _ body: (inout Transaction) throws(Interruption) -> Value
+    ) throws(Pause) -> Value {
+        let value = try changeUncounted(body)
+        operations += 1
+        return value
+    }
+
+    /// Like `change` for our own housekeeping, which nobody waits to see committed.
+    mutating func changeUncounted<Value>(
+        _ body: (inout Transaction) throws(Interruption) -> Value
+    ) throws(Pause) -> Value {
+        let value: Value
+        let changes: [Change]
+        do throws(Interruption) {
+            var transaction = Transaction(reading: tree, nodes: nodes)
+            value = try body(&transaction)
+            changes = transaction.changes
+        } catch {
+            throw Pause(error)
+        }
+        // The transaction is gone here, so the tree is ours alone and changes in place.
+        do throws(MissingNode) {
+            try tree.apply(changes, nodes: nodes)
+        } catch {
+            throw .node(error)
+        }
+        for change in changes { pending[change.key] = .some(change.value) }
+        return value
+    }
+
+    /// Every operation that changes the volume starts with this.
+    func requireWritable() throws(Pause) {
+        if readOnly { throw .failed(.readOnlyFileSystem) }
+        if let failure { throw .failed(failure) }
+        guard let leaseEnd, ContinuousClock.now < leaseEnd else { throw .lease }
+    }
+
+    /// Takes a number no inode has had (T4).
+    mutating func takeInodeNumber() throws(Pause) -> InodeNumber {
+        guard let number = inodeNumbers.first else { throw .inodes }
+        inodeNumbers = number + 1..<inodeNumbers.upperBound
+        return number
+    }
+
+    var hasUncommittedWork: Bool { operations > committedOperations || !pending.isEmpty || !dirty.isEmpty }
+}
+
+/// How much the servers can still take, so that a write that would not fit fails with ENOSPC instead of being
+/// acknowledged and lost.
+struct Room {
+    /// Kept free for the records that deletions and commits themselves need.
+    static let reserve: UInt64 = 16 << 20
+
+    var capacity: UInt64 = 0
+    /// As the servers last said.
+    private(set) var free: UInt64 = .max
+    /// Acknowledged or sent since they said so.
+    private(set) var promised: UInt64 = 0
+
+    func has(_ bytes: Int) -> Bool {
+        let taken = promised &+ UInt64(bytes) &+ Self.reserve
+        return free == .max || taken <= free
+    }
+
+    mutating func promise(_ bytes: Int) { promised += UInt64(max(0, bytes)) }
+
+    /// `outstanding`: acknowledged bytes that the servers do not hold yet.
+    mutating func learn(capacity: UInt64, free: UInt64, outstanding: Int) {
+        self.capacity = capacity
+        self.free = free
+        promised = UInt64(max(0, outstanding))
+    }
+}
