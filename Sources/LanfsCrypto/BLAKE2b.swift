@@ -1,6 +1,7 @@
 import CSodium
 
-/// BLAKE2b with a personalisation: 16 bytes that keep each use's outputs apart from every other use's. Part of the format.
+/// BLAKE2b with a personalisation: 16 bytes that keep each use's outputs apart from every other use's, and part of the
+/// format.
 func blake2b(_ input: UnsafeRawBufferPointer, personal: StaticString, into output: UnsafeMutableRawBufferPointer) {
     precondition(personal.utf8CodeUnitCount == Int(crypto_generichash_blake2b_PERSONALBYTES))
     precondition((1...Int(crypto_generichash_blake2b_BYTES_MAX)).contains(output.count))

@@ -1,6 +1,7 @@
 internal import Crypto
 
-/// SHA-256 comes from swift-crypto and not from libsodium because it uses the CPU's SHA instructions: four times as fast.
+/// SHA-256 comes from swift-crypto and not from libsodium because it uses the CPU's SHA instructions: four times as
+/// fast.
 public let sha256Size = 32
 
 public func sha256(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {

@@ -7,8 +7,8 @@ import CSodium
 /// connection, wrong for the thousands of block keys (those are themselves sealed inside the tree's nodes).
 ///
 /// `@unchecked Sendable` because of the pointer: nobody else has it (the initializers make it, the type is not
-/// copyable, no method hands it out beyond its closure), and writing needs `mutating`, so Swift's exclusivity rules let no
-/// reader run beside a writer.
+/// copyable, no method hands it out beyond its closure), and writing needs `mutating`, so Swift's exclusivity rules let
+/// no reader run beside a writer.
 public struct SecretBytes: ~Copyable, @unchecked Sendable {
     @usableFromInline let base: UnsafeMutableRawPointer
     public let count: Int

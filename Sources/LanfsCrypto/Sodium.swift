@@ -20,8 +20,8 @@ public func randomBytes(_ count: Int) -> [UInt8] {
     }
 }
 
-/// Overwrites the array's bytes with zeros in a way the optimizer does not remove. It wipes this array only: copies that
-/// were made of it before, also by copy-on-write, keep theirs. Secrets that live longer belong in `SecretBytes`.
+/// Overwrites the array's bytes with zeros in a way the optimizer does not remove. It wipes this array only: copies
+/// that were made of it before, also by copy-on-write, keep theirs. Secrets that live longer belong in `SecretBytes`.
 public func wipe(_ bytes: inout [UInt8]) {
     bytes.withUnsafeMutableBytes { wipe($0) }
 }

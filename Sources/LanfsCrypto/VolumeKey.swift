@@ -1,6 +1,6 @@
 import CSodium
 
-/// The key of a volume: whoever holds it can read and write the volume. 32 secret bytes, of which everything else follows:
+/// The key of a volume: whoever holds it can read and write the volume. 32 secret bytes, of which all else follows:
 ///
 ///     crypto_kdf, context "lanfsvol":  1 signing seed   2 tree key   3 beacon key
 public final class VolumeKey: Sendable {
@@ -47,8 +47,8 @@ extension VolumeKey {
         static let volumeKey = PasswordCost(passes: 3, memoryBytes: 256 << 20)
     }
 
-    /// The volume of this user name and password, the same from any machine: about a second, 256 MiB of memory, and
-    /// no interruption, so call it off any thread that must answer. Both are taken byte for byte: "Alice" is not "alice".
+    /// The volume of this user name and password, the same from any machine: about a second, 256 MiB of memory, and no
+    /// interruption, so call it off any thread that must answer. Both are taken byte for byte: "Alice" is not "alice".
     public static func derive(user: String, password: borrowing SecretBytes) throws(CryptoError) -> VolumeKey {
         try derive(user: user, password: password, cost: .volumeKey)
     }

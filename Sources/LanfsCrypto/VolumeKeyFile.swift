@@ -95,7 +95,8 @@ public enum VolumeKeyFile {
         var input = SecretBytes(count: volumeID.count + key.count)
         input.withUnsafeMutableBytes { input in
             input.copyBytes(from: volumeID)
-            key.withUnsafeBytes { UnsafeMutableRawBufferPointer(rebasing: input[volumeID.count...]).copyMemory(from: $0) }
+            let rest = UnsafeMutableRawBufferPointer(rebasing: input[volumeID.count...])
+            key.withUnsafeBytes { rest.copyMemory(from: $0) }
         }
         return input.withUnsafeBytes { blake2b($0, personal: "lanfs-keyfile-v1", count: checkSize) }
     }

@@ -16,6 +16,8 @@ struct CipherState: ~Copyable, Sendable {
         nonce = 0
     }
 
+    mutating func setNonce(_ nonce: UInt64) { self.nonce = nonce }
+
     mutating func wipeKey() {
         key.wipe()
         hasKey = false
@@ -52,8 +54,8 @@ struct CipherState: ~Copyable, Sendable {
         let result = key.withUnsafeBytes { key in
             ciphertext.withUnsafeBufferPointer { ciphertext in
                 crypto_aead_chacha20poly1305_ietf_decrypt(
-                    &plaintext, nil, nil, ciphertext.baseAddress!, UInt64(ciphertext.count), ad, UInt64(ad.count), nonce,
-                    key.baseAddress!)
+                    &plaintext, nil, nil, ciphertext.baseAddress!, UInt64(ciphertext.count), ad, UInt64(ad.count),
+                    nonce, key.baseAddress!)
             }
         }
         guard result == 0 else {

@@ -37,7 +37,7 @@ public struct HandshakePattern: Sendable, Equatable {
 
     var preSharedKeyCount: Int { messages.joined().count { $0 == .psk } }
 
-    /// How many bytes message `number` (from 0) has beyond its payload: keys in it, authenticators of what is encrypted.
+    /// How many bytes message `number` (from 0) has beyond its payload: keys, and authenticators of what is encrypted.
     func overhead(ofMessage number: Int) -> Int {
         let hasPSK = preSharedKeyCount > 0
         var hasKey = false

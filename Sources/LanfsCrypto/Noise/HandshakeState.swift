@@ -37,8 +37,8 @@ public struct HandshakeState: ~Copyable, Sendable {
     private var preSharedKeys: [SharedSecret?]
     private var preSharedKeysUsed = 0
 
-    /// `prologue` is what both sides must agree on beforehand, the protocol's version first of all. `remoteStatic` is given
-    /// exactly where the pattern demands it (IK's initiator). `preSharedKey` may also come later, by `setPSK`.
+    /// `prologue` is what both sides must agree on beforehand, the protocol's version first of all. `remoteStatic` is
+    /// given exactly where the pattern demands it (IK's initiator). `preSharedKey` may also come later, by `setPSK`.
     public init(
         pattern: HandshakePattern, role: Role, prologue: [UInt8], staticKey: StaticKeyPair,
         remoteStatic: [UInt8]? = nil, preSharedKey: SharedSecret? = nil
@@ -207,8 +207,8 @@ extension HandshakeState {
         let initiates = role == .initiator
         switch token {
         case .ee: try mixSharedSecret(ephemeralKey, remoteEphemeralKey)
-        case .es: try mixSharedSecret(initiates ? ephemeralKey : staticKey, initiates ? remoteStaticKey : remoteEphemeralKey)
-        case .se: try mixSharedSecret(initiates ? staticKey : ephemeralKey, initiates ? remoteEphemeralKey : remoteStaticKey)
+        case .es where initiates, .se where !initiates: try mixSharedSecret(ephemeralKey, remoteStaticKey)
+        case .es, .se: try mixSharedSecret(staticKey, remoteEphemeralKey)
         case .ss: try mixSharedSecret(staticKey, remoteStaticKey)
         case .psk:
             guard let key = preSharedKeys[preSharedKeysUsed] else { throw .missingPreSharedKey }
@@ -225,7 +225,9 @@ extension HandshakeState {
 
     private mutating func finishMessage() {
         messageNumber += 1
-        if messageNumber == pattern.messages.count { phase = .finished }
+        guard messageNumber == pattern.messages.count else { return }
+        phase = .finished
+        ephemeralKey = nil
     }
 
     private mutating func fail() {
