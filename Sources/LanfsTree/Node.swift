@@ -281,36 +281,37 @@ extension Node {
             2, (total + shape.maximumBytes - 1) / shape.maximumBytes,
             (count + shape.maximumEntries - 1) / shape.maximumEntries)
         let target = total / wanted
-        var pieces: [Node] = []
-        var start = 0
+        var starts = [0]
         var bytes = 0
         for index in 0..<count {
-            let full =
-                Self.headerSize + bytes + sizes[index] > shape.maximumBytes || index - start == shape.maximumEntries
-            let even = pieces.count < wanted - 1 && bytes + sizes[index] / 2 > target
-            if index > start, full || even {
-                pieces.append(piece(start..<index))
-                start = index
+            let length = index - starts[starts.count - 1]
+            let full = Self.headerSize + bytes + sizes[index] > shape.maximumBytes || length == shape.maximumEntries
+            let even = starts.count < wanted && bytes + sizes[index] / 2 > target
+            if full || even, length >= fewest {
+                starts.append(index)
                 bytes = 0
             }
             bytes += sizes[index]
         }
-        pieces.append(piece(start..<count))
-        return pieces
+        starts[starts.count - 1] = min(starts[starts.count - 1], count - fewest)
+        return zip(starts, starts.dropFirst() + [count]).map { piece($0..<$1) }
     }
 
+    /// An inner node has two children at least: a child alone would have no neighbour to join.
+    private var fewest: Int { level == 0 ? 1 : 2 }
+
     private func splitAtRun(_ shape: NodeShape) -> [Node]? {
-        guard lastInsert > 0, lastInsert < count else { return nil }
-        let cut = lastInsert == count - 1 ? lastInsert : lastInsert + 1
+        let cut = min(lastInsert + 1, count - fewest)
+        guard cut >= fewest else { return nil }
         var left = piece(0..<cut)
         var right = piece(cut..<count)
         guard !shape.isOversize(left), !shape.isOversize(right) else { return nil }
-        if cut == lastInsert {
-            right.lastInsert = 0
-            right.insertRun = insertRun
-        } else {
+        if lastInsert < cut {
             left.lastInsert = lastInsert
             left.insertRun = insertRun
+        } else {
+            right.lastInsert = lastInsert - cut
+            right.insertRun = insertRun
         }
         return [left, right]
     }

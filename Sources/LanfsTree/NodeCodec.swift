@@ -53,7 +53,7 @@ extension Node {
         let level = try reader.integer(UInt8.self)
         guard level <= Self.levelLimit else { throw .invalid(what: "a tree node's level") }
         let count = Int(try reader.integer(UInt16.self))
-        guard count > 0 else { throw .invalid(what: "an empty tree node") }
+        guard count >= (level == 0 ? 1 : 2) else { throw .invalid(what: "a tree node's number of entries") }
 
         let (slots, end) = try Self.checkedRecords(of: payload, count: count, isLeaf: level == 0)
         var children: [Child] = []

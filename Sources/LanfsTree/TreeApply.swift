@@ -174,6 +174,7 @@ private struct Application {
             var joined = try open(node.takeChild(at: left), level: node.level - 1)
             joined.absorb(try open(node.takeChild(at: left + 1), level: node.level - 1))
             node.removeChild(at: left + 1)
+            try joinSmallChildren(of: &joined)
             guard !shape.isOversize(joined) else {
                 node.replaceChild(at: left, with: joined.split(shape))
                 return
@@ -182,6 +183,15 @@ private struct Application {
             node.children[left] = .dirty(joined)
             guard isTooSmall else { return }
             left = max(0, left - 1)
+        }
+    }
+
+    /// A child that was alone in its node had nobody to join; now that its node has become part of another, it has.
+    private mutating func joinSmallChildren(of node: inout Node) throws(MissingNode) {
+        for index in node.children.indices.reversed() {
+            if case .dirty(let child) = node.children[index], shape.isUnderfull(size: child.size, count: child.count) {
+                try join(index, in: &node)
+            }
         }
     }
 }
