@@ -1,0 +1,270 @@
+import LanfsNetwork
+import LanfsProtocol
+import NIOCore
+import Synchronization
+
+/// The blocks of the volume on its servers: sending new ones, making them durable, fetching what is asked for.
+final class BlockPool: Sendable {
+    /// Bytes sent and not yet flushed at most; they are kept here, because a server that crashes may lose them.
+    private static let window = 64 << 20
+    /// Bytes after which a flush starts by itself, so that a long write never waits for one large flush.
+    private static let flushAfter = 16 << 20
+
+    private struct Upload {
+        let bytes: ByteBuffer
+        let gcEpoch: UInt64
+        /// The connection it was last sent on, and whether the server said yes there.
+        var connection: ObjectIdentifier?
+        var isAcknowledged = false
+    }
+
+    private struct State {
+        var uploads: [BlockID: Upload] = [:]
+        var bytes = 0
+        var bytesSinceFlush = 0
+        var isFlushing = false
+        var refusal: Refusal?
+        var waitersForRoom: [CheckedContinuation<Void, Never>] = []
+        var waitersForAnswers: [CheckedContinuation<Bool, Never>] = []
+    }
+
+    private let state = Mutex(State())
+    private let link: ServerLink
+    let timeout: Duration?
+
+    init(link: ServerLink, timeout: Duration?) {
+        self.link = link
+        self.timeout = timeout
+    }
+
+    // MARK: Sending
+
+    /// Sends a block without waiting for the answer; waits only while too much is on its way. It can be read back at
+    /// once. Durable after `flush`.
+    func upload(_ block: SealedBlock, gcEpoch: UInt64) async {
+        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+            let waits = state.withLock { state in
+                guard state.bytes > Self.window, state.refusal == nil else { return false }
+                state.waitersForRoom.append(continuation)
+                return true
+            }
+            if !waits { continuation.resume() }
+        }
+        let (isNew, flushes) = state.withLock { state in
+            guard state.uploads[block.id] == nil else { return (false, false) }
+            state.uploads[block.id] = Upload(bytes: block.bytes, gcEpoch: gcEpoch)
+            state.bytes += block.bytes.readableBytes
+            state.bytesSinceFlush += block.bytes.readableBytes
+            let flushes = state.bytesSinceFlush > Self.flushAfter && !state.isFlushing
+            if flushes { state.isFlushing = true }
+            return (true, flushes)
+        }
+        if isNew, let connection = link.current { send([block.id], on: connection) }
+        guard flushes else { return }
+        Task.detached {
+            // Whoever waits for the commit hears of an error; this flush only keeps the window open.
+            try? await self.flush()
+            self.state.withLock { $0.isFlushing = false }
+        }
+    }
+
+    private func send(_ blocks: [BlockID], on connection: RPCConnection) {
+        let name = ObjectIdentifier(connection)
+        for block in blocks {
+            let upload = state.withLock { state -> Upload? in
+                guard let upload = state.uploads[block], upload.connection != name else { return nil }
+                state.uploads[block]?.connection = name
+                state.uploads[block]?.isAcknowledged = false
+                return upload
+            }
+            guard let upload else { continue }
+            let request = Request.put(
+                block: block, length: UInt32(upload.bytes.readableBytes), gcEpoch: upload.gcEpoch)
+            connection.call(request, payload: upload.bytes) { self.answered(block, on: name, $0) }
+        }
+    }
+
+    private func answered(_ block: BlockID, on connection: ObjectIdentifier, _ result: Result<Reply, NetworkError>) {
+        let waiters = state.withLock { state -> [CheckedContinuation<Bool, Never>] in
+            guard state.uploads[block]?.connection == connection else { return [] }
+            switch result {
+            case .success(let reply):
+                switch reply.response {
+                case .done: state.uploads[block]?.isAcknowledged = true
+                case .refused(let refusal):
+                    state.uploads[block]?.connection = nil
+                    if refusal.reason != .closing { state.refusal = refusal }
+                default: state.uploads[block]?.connection = nil
+                }
+            case .failure: state.uploads[block]?.connection = nil
+            }
+            defer { state.waitersForAnswers = [] }
+            return state.waitersForAnswers
+        }
+        for waiter in waiters { waiter.resume(returning: false) }
+    }
+
+    /// Returns once every block uploaded before is on the server's disk (B2). Blocks that a lost connection may have
+    /// lost are sent again.
+    func flush() async throws(VolumeError) {
+        let blocks = state.withLock { state in
+            state.bytesSinceFlush = 0
+            state.refusal = nil
+            return Array(state.uploads.keys)
+        }
+        guard !blocks.isEmpty else { return }
+        while true {
+            let connection = try await connect()
+            send(blocks, on: connection)
+            // The flush follows the blocks on the wire at once: the server answers it after all of them.
+            let reply: Reply
+            do throws(NetworkError) {
+                reply = try await connection.call(.flush)
+            } catch {
+                try check(error)
+                continue
+            }
+            if case .refused(let refusal) = reply.response {
+                if refusal.reason == .closing { continue }
+                throw .refused(refusal)
+            }
+            try await waitForAnswers(to: blocks, on: ObjectIdentifier(connection))
+            if try settle(blocks, on: ObjectIdentifier(connection)) { return }
+        }
+    }
+
+    private func waitForAnswers(to blocks: [BlockID], on connection: ObjectIdentifier) async throws(VolumeError) {
+        while true {
+            let isDone = await withCheckedContinuation { (continuation: CheckedContinuation<Bool, Never>) in
+                let isOpen = state.withLock { state in
+                    let isOpen = blocks.contains {
+                        state.uploads[$0].map { $0.connection == connection && !$0.isAcknowledged } ?? false
+                    }
+                    if isOpen { state.waitersForAnswers.append(continuation) }
+                    return isOpen
+                }
+                if !isOpen { continuation.resume(returning: true) }
+            }
+            if isDone { return }
+        }
+    }
+
+    /// Forgets the blocks that are now durable; whether that was all of them.
+    private func settle(_ blocks: [BlockID], on connection: ObjectIdentifier) throws(VolumeError) -> Bool {
+        let (refusal, isComplete, waiters) = state.withLock { state in
+            var isComplete = true
+            for block in blocks {
+                guard let upload = state.uploads[block] else { continue }
+                guard upload.connection == connection, upload.isAcknowledged else {
+                    isComplete = false
+                    continue
+                }
+                state.uploads[block] = nil
+                state.bytes -= upload.bytes.readableBytes
+            }
+            let waiters = state.waitersForRoom
+            state.waitersForRoom = []
+            return (state.refusal, isComplete, waiters)
+        }
+        for waiter in waiters { waiter.resume() }
+        if let refusal { throw .refused(refusal) }
+        return isComplete
+    }
+
+    /// Acknowledged to applications and not yet known to be stored, in bytes.
+    var outstandingBytes: Int { state.withLock { $0.bytes } }
+
+    // MARK: Fetching
+
+    /// The opened frames of a run: each of `Limits.chunkSize` but the last.
+    func frames(_ run: FrameRef) async throws(VolumeError) -> [[UInt8]] {
+        let size = UInt32(Limits.sealedChunkSize)
+        var frames: [FrameRef] = []
+        var offset: UInt32 = 0
+        while offset < run.length {
+            frames.append(
+                FrameRef(
+                    block: run.block, key: run.key, index: run.index + UInt32(frames.count),
+                    offset: run.offset + offset, length: min(size, run.length - offset)))
+            offset += size
+        }
+        return try await self.frames(of: frames)
+    }
+
+    /// Opened frames that lie one after the other in one block, fetched in one request.
+    func frames(of frames: [FrameRef]) async throws(VolumeError) -> [[UInt8]] {
+        guard let first = frames.first else { return [] }
+        let length = frames.reduce(0) { $0 + Int($1.length) }
+        guard length <= Limits.blockSize else { throw .damaged("the reference to block \(first.block.hex.prefix(16))") }
+        let bytes = try await range(of: first.block, offset: first.offset, length: UInt32(length))
+        var opened: [[UInt8]] = []
+        opened.reserveCapacity(frames.count)
+        do {
+            try bytes.withUnsafeReadableBytes { bytes in
+                for frame in frames {
+                    let start = Int(frame.offset - first.offset)
+                    opened.append(
+                        try frame.open(UnsafeRawBufferPointer(rebasing: bytes[start..<start + Int(frame.length)])))
+                }
+            }
+        } catch {
+            throw .damaged("block \(first.block.hex.prefix(16)) (\(error))")
+        }
+        return opened
+    }
+
+    private func range(of block: BlockID, offset: UInt32, length: UInt32) async throws(VolumeError) -> ByteBuffer {
+        let unflushed = state.withLock { $0.uploads[block]?.bytes }
+        if let slice = unflushed?.getSlice(at: Int(offset), length: Int(length)) { return slice }
+        let reply = try await call(.get(block: block, offset: offset, length: length))
+        guard case .block = reply.response, let payload = reply.payload, payload.readableBytes == Int(length) else {
+            throw .damaged("the answer for block \(block.hex.prefix(16))")
+        }
+        return payload
+    }
+
+    // MARK: Asking
+
+    func free(_ blocks: [BlockID], gcEpoch: UInt64) async throws(VolumeError) {
+        _ = try await call(.free(blocks: blocks, gcEpoch: gcEpoch))
+    }
+
+    func status() async throws(VolumeError) -> ServerStatus {
+        guard case .status(let status) = try await call(.status).response else {
+            throw .damaged("the server's answer about its room")
+        }
+        return status
+    }
+
+    /// A request that may be repeated: carried to its answer over as many connections as it takes.
+    private func call(_ request: Request) async throws(VolumeError) -> Reply {
+        while true {
+            let connection = try await connect()
+            let reply: Reply
+            do throws(NetworkError) {
+                reply = try await connection.call(request)
+            } catch {
+                try check(error)
+                continue
+            }
+            if case .refused(let refusal) = reply.response {
+                if refusal.reason == .closing { continue }
+                throw .refused(refusal)
+            }
+            return reply
+        }
+    }
+
+    private func connect() async throws(VolumeError) -> RPCConnection {
+        do throws(NetworkError) {
+            return try await link.connection(within: timeout)
+        } catch {
+            throw .network(error)
+        }
+    }
+
+    /// Passes on what another connection would not cure.
+    private func check(_ error: NetworkError) throws(VolumeError) {
+        if error.isPermanent { throw .network(error) }
+    }
+}

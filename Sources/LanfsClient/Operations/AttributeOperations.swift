@@ -1,0 +1,79 @@
+import LanfsFileSystem
+import SystemPackage
+
+extension Volume {
+    public func attributes(of inode: InodeNumber) -> Outcome<Attributes> {
+        perform { (state) throws(Pause) in
+            state.withUnsavedSize(
+                try state.read { (transaction) throws(Interruption) in try transaction.attributes(of: inode) })
+        }
+    }
+
+    public func setAttributes(
+        of inode: InodeNumber, to changes: AttributeChanges, by caller: Caller
+    ) -> Outcome<Attributes> {
+        perform { (state) throws(Pause) in try state.setAttributes(of: inode, to: changes, by: caller) }
+    }
+
+    public func readLink(_ inode: InodeNumber) -> Outcome<[UInt8]> {
+        perform { (state) throws(Pause) in
+            try state.read { (transaction) throws(Interruption) in try transaction.readLink(inode) }
+        }
+    }
+
+    public func usage() -> Outcome<VolumeUsage> {
+        perform { (state) throws(Pause) in
+            let superblock = try state.read { (transaction) throws(Interruption) in try transaction.superblock() }
+            return VolumeUsage(capacity: state.room.capacity, free: state.room.left, files: superblock.files)
+        }
+    }
+
+    public func setExtendedAttribute(
+        _ name: [UInt8], of inode: InodeNumber, to value: [UInt8], flags: Int32, by caller: Caller
+    ) -> Outcome<Void> {
+        perform { (state) throws(Pause) in
+            try state.changeWhenWritable { (transaction) throws(Interruption) in
+                try transaction.setExtendedAttribute(name, of: inode, to: value, flags: flags, by: caller)
+            }
+        }
+    }
+
+    public func extendedAttribute(_ name: [UInt8], of inode: InodeNumber) -> Outcome<[UInt8]> {
+        perform { (state) throws(Pause) in
+            try state.read { (transaction) throws(Interruption) in
+                try transaction.extendedAttribute(name, of: inode)
+            }
+        }
+    }
+
+    public func extendedAttributes(of inode: InodeNumber) -> Outcome<[[UInt8]]> {
+        perform { (state) throws(Pause) in
+            try state.read { (transaction) throws(Interruption) in try transaction.extendedAttributes(of: inode) }
+        }
+    }
+
+    public func removeExtendedAttribute(
+        _ name: [UInt8], of inode: InodeNumber, by caller: Caller
+    ) -> Outcome<Void> {
+        perform { (state) throws(Pause) in
+            try state.changeWhenWritable { (transaction) throws(Interruption) in
+                try transaction.removeExtendedAttribute(name, of: inode, by: caller)
+            }
+        }
+    }
+}
+
+extension VolumeState {
+    /// A new size also cuts what is unsaved. Files of very many runs are cut in several transactions.
+    mutating func setAttributes(
+        of inode: InodeNumber, to changes: AttributeChanges, by caller: Caller
+    ) throws(Pause) -> Attributes {
+        while true {
+            let (attributes, isComplete) = try changeWhenWritable { (transaction) throws(Interruption) in
+                try transaction.setAttributes(of: inode, to: changes, by: caller)
+            }
+            if changes.size != nil { cutDirty(of: inode, to: attributes.size) }
+            if isComplete { return withUnsavedSize(attributes) }
+        }
+    }
+}

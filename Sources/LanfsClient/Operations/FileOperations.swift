@@ -1,0 +1,179 @@
+import LanfsFileSystem
+import LanfsProtocol
+import SystemPackage
+
+extension Volume {
+    public func create(
+        _ name: [UInt8], in parent: InodeNumber, permissions: UInt16, flags: OpenFlags, by caller: Caller
+    ) -> Outcome<(Attributes, OpenFile)> {
+        perform { (state) throws(Pause) in
+            let inode = try state.takeInodeNumber()
+            let (attributes, isNew) = try state.changeWhenWritable { (transaction) throws(Interruption) in
+                try transaction.create(
+                    name, in: parent, permissions: permissions, exclusive: flags.contains(.exclusive), inode: inode,
+                    by: caller)
+            }
+            // A plain O_CREAT that lost a race opens the winner's file (protocol.md section 7).
+            let opened = try isNew ? attributes : state.emptyIfAsked(attributes, flags, by: caller)
+            return (state.countLookup(opened), state.open(opened.inode, flags))
+        }
+    }
+
+    public func createUnnamed(
+        in parent: InodeNumber, permissions: UInt16, flags: OpenFlags, by caller: Caller
+    ) -> Outcome<(Attributes, OpenFile)> {
+        perform { [incarnation = orphanage] (state) throws(Pause) in
+            let inode = try state.takeInodeNumber()
+            let attributes = try state.changeWhenWritable { (transaction) throws(Interruption) in
+                try transaction.createUnnamed(
+                    in: parent, permissions: permissions, inode: inode, by: caller, incarnation: incarnation)
+            }
+            return (state.countLookup(attributes), state.open(inode, flags))
+        }
+    }
+
+    public func open(_ inode: InodeNumber, flags: OpenFlags, by caller: Caller) -> Outcome<OpenFile> {
+        perform { (state) throws(Pause) in
+            let attributes = try state.read { (transaction) throws(Interruption) in
+                try transaction.attributes(of: inode)
+            }
+            guard attributes.type == .regular else {
+                throw .failed(attributes.type == .directory ? .isDirectory : .noSuchAddressOrDevice)
+            }
+            if flags.contains(.write), state.readOnly { throw .failed(.readOnlyFileSystem) }
+            _ = try state.emptyIfAsked(attributes, flags, by: caller)
+            return state.open(inode, flags)
+        }
+    }
+
+    public func flush(_ handle: Handle, lockOwner: UInt64) -> Outcome<Void> {
+        perform { (state) throws(Pause) in
+            guard let file = state.handles.files[handle] else { throw .failed(.badFileDescriptor) }
+            state.locks.releaseAll(of: lockOwner, in: file.inode)
+            if let failure = state.failure, file.flags.contains(.write) { throw .failed(failure) }
+        }
+    }
+
+    public func release(_ handle: Handle) {
+        let orphan = update { state -> InodeNumber? in
+            guard let inode = state.handles.close(handle) else { return nil }
+            state.noteClosed(inode)
+            return inode
+        }
+        // The last close of a file that has no name any more ends it.
+        if let orphan { releaseIfOrphan(orphan) }
+    }
+
+    public func read(_ handle: Handle, offset: UInt64, count: Int) -> Outcome<FileBytes> {
+        let ahead = update { state -> (InodeNumber, Range<UInt64>)? in
+            guard let file = state.handles.files[handle] else { return nil }
+            var range: Range<UInt64> = 0..<0
+            state.handles.update(handle) { file in
+                range = file.readAhead.next(after: offset..<offset + UInt64(count), size: .max)
+            }
+            return (file.inode, range)
+        }
+        guard let (inode, range) = ahead else { return .failed(.badFileDescriptor) }
+        let outcome = perform { (state) throws(Pause) in try state.bytes(of: inode, offset: offset, count: count) }
+        readAhead(range, of: inode)
+        return outcome
+    }
+
+    public func write(
+        _ handle: Handle, offset: UInt64, data: UnsafeRawBufferPointer, by caller: Caller
+    ) -> Outcome<Int> {
+        let count = data.count
+        let result = attempt { (state) throws(Pause) in
+            try state.write(data, through: handle, offset: offset, by: caller)
+        }
+        switch result {
+        case .success(false): return .done(count)
+        case .success(true): return .later { await self.saved(count) }
+        case .failure(.failed(let errno)): return .failed(errno)
+        case .failure(let pause):
+            let copy = Array(data)
+            return .later {
+                let isSynchronous = await self.resume({ (state) throws(Pause) in
+                    var outcome: Result<Bool, Pause> = .success(false)
+                    copy.withUnsafeBytes { data in
+                        outcome = Result { () throws(Pause) in
+                            try state.write(data, through: handle, offset: offset, by: caller)
+                        }
+                    }
+                    return try outcome.get()
+                }, after: pause)
+                switch isSynchronous {
+                case .success(false): return .success(count)
+                case .success(true): return await self.saved(count)
+                case .failure(let errno): return .failure(errno)
+                }
+            }
+        }
+    }
+
+    private func saved(_ count: Int) async -> Result<Int, Errno> { await save().map { count } }
+
+    public func sync(_ handle: Handle, dataOnly: Bool) -> Outcome<Void> { syncAll() }
+    public func syncDirectory(_ handle: Handle) -> Outcome<Void> { syncAll() }
+
+    /// The whole prefix of operations is saved, not this file alone: order survives a crash (protocol.md section 4).
+    public func syncAll() -> Outcome<Void> {
+        let (isSaved, failure) = update { ($0.committedOperations >= $0.operations, $0.failure) }
+        if let failure { return .failed(failure) }
+        return isSaved ? .done(()) : .later { await self.save() }
+    }
+
+    /// Returns once everything acknowledged until now is in a chosen root and every block of it on disk.
+    public func save() async -> Result<Void, Errno> {
+        let (operations, committed) = update { ($0.operations, $0.committedOperations) }
+        guard operations > committed else { return .success(()) }
+        return await committer.wait(for: operations, of: self)
+    }
+
+    public func copyRange(
+        from source: Handle, offset: UInt64, to target: Handle, offset targetOffset: UInt64, count: UInt64,
+        by caller: Caller
+    ) -> Outcome<Int> {
+        // A short count is a valid answer; the caller comes back for the rest.
+        let count = Int(min(count, 1 << 20))
+        return perform { (state) throws(Pause) in
+            guard let from = state.handles.files[source], state.handles.files[target] != nil else {
+                throw .failed(.badFileDescriptor)
+            }
+            let data = Array(try state.bytes(of: from.inode, offset: offset, count: count).pieces.joined())
+            var outcome: Result<Bool, Pause> = .success(false)
+            data.withUnsafeBytes { data in
+                outcome = Result { () throws(Pause) in
+                    try state.write(data, through: target, offset: targetOffset, by: caller)
+                }
+            }
+            _ = try outcome.get()
+            return data.count
+        }
+    }
+}
+
+extension VolumeState {
+    mutating func open(_ inode: InodeNumber, _ flags: OpenFlags) -> OpenFile {
+        let changed = changedElsewhere.remove(inode) != nil
+        return OpenFile(handle: handles.open(inode, flags: flags), keepCache: !changed)
+    }
+
+    fileprivate mutating func emptyIfAsked(
+        _ attributes: Attributes, _ flags: OpenFlags, by caller: Caller
+    ) throws(Pause) -> Attributes {
+        guard flags.contains(.truncate), attributes.type == .regular, attributes.size > 0 else { return attributes }
+        var changes = AttributeChanges()
+        changes.size = 0
+        return try setAttributes(of: attributes.inode, to: changes, by: caller)
+    }
+
+    /// Returns whether the descriptor wants every write on disk before it returns (O_SYNC).
+    fileprivate mutating func write(
+        _ data: UnsafeRawBufferPointer, through handle: Handle, offset: UInt64, by caller: Caller
+    ) throws(Pause) -> Bool {
+        guard let file = handles.files[handle], file.flags.contains(.write) else { throw .failed(.badFileDescriptor) }
+        try write(data, to: file.inode, offset: offset, by: caller)
+        return file.flags.contains(.synchronous)
+    }
+}

@@ -1,0 +1,134 @@
+import LanfsFileSystem
+import SystemPackage
+
+extension Volume {
+    public func lookup(_ name: [UInt8], in parent: InodeNumber) -> Outcome<Attributes> {
+        perform { (state) throws(Pause) in
+            let attributes = try state.read { (transaction) throws(Interruption) in
+                try transaction.lookup(name, in: parent)
+            }
+            return state.countLookup(attributes)
+        }
+    }
+
+    public func forget(_ inode: InodeNumber, lookups: UInt64) {
+        update { $0.forget(inode, lookups) }
+    }
+
+    public func makeSymlink(
+        _ name: [UInt8], in parent: InodeNumber, to target: [UInt8], by caller: Caller
+    ) -> Outcome<Attributes> {
+        make { (transaction, inode) throws(Interruption) in
+            try transaction.makeSymlink(name, in: parent, to: target, inode: inode, by: caller)
+        }
+    }
+
+    public func makeNode(
+        _ name: [UInt8], in parent: InodeNumber, type: InodeType, permissions: UInt16, device: UInt32, by caller: Caller
+    ) -> Outcome<Attributes> {
+        make { (transaction, inode) throws(Interruption) in
+            try transaction.makeNode(
+                name, in: parent, type: type, permissions: permissions, device: device, inode: inode, by: caller)
+        }
+    }
+
+    public func makeDirectory(
+        _ name: [UInt8], in parent: InodeNumber, permissions: UInt16, by caller: Caller
+    ) -> Outcome<Attributes> {
+        make { (transaction, inode) throws(Interruption) in
+            try transaction.makeDirectory(name, in: parent, permissions: permissions, inode: inode, by: caller)
+        }
+    }
+
+    /// A new inode, which the kernel then knows.
+    private func make(
+        _ body: @escaping @Sendable (inout Transaction, InodeNumber) throws(Interruption) -> Attributes
+    ) -> Outcome<Attributes> {
+        perform { (state) throws(Pause) in
+            let inode = try state.takeInodeNumber()
+            let attributes = try state.changeWhenWritable { (transaction) throws(Interruption) in
+                try body(&transaction, inode)
+            }
+            return state.countLookup(attributes)
+        }
+    }
+
+    public func link(
+        _ inode: InodeNumber, to name: [UInt8], in parent: InodeNumber, by caller: Caller
+    ) -> Outcome<Attributes> {
+        perform { [incarnation = orphanage] (state) throws(Pause) in
+            let attributes = try state.changeWhenWritable { (transaction) throws(Interruption) in
+                try transaction.link(inode, to: name, in: parent, by: caller, incarnation: incarnation)
+            }
+            return state.countLookup(state.withUnsavedSize(attributes))
+        }
+    }
+
+    public func unlink(_ name: [UInt8], in parent: InodeNumber, by caller: Caller) -> Outcome<Void> {
+        perform { [incarnation = orphanage] (state) throws(Pause) in
+            let handles = state.handles
+            let removal = try state.changeWhenWritable { (transaction) throws(Interruption) in
+                try transaction.unlink(name, in: parent, by: caller, incarnation: incarnation, isOpen: handles.isOpen)
+            }
+            state.note(removal)
+        }
+    }
+
+    public func removeDirectory(_ name: [UInt8], in parent: InodeNumber, by caller: Caller) -> Outcome<Void> {
+        perform { [incarnation = orphanage] (state) throws(Pause) in
+            let handles = state.handles
+            let removal = try state.changeWhenWritable { (transaction) throws(Interruption) in
+                try transaction.removeDirectory(
+                    name, in: parent, by: caller, incarnation: incarnation, isOpen: handles.isOpen)
+            }
+            state.note(removal)
+        }
+    }
+
+    public func rename(
+        _ name: [UInt8], in parent: InodeNumber, to newName: [UInt8], in newParent: InodeNumber, mode: RenameMode,
+        by caller: Caller
+    ) -> Outcome<Void> {
+        perform { [incarnation = orphanage] (state) throws(Pause) in
+            let handles = state.handles
+            let removal = try state.changeWhenWritable { (transaction) throws(Interruption) in
+                try transaction.rename(
+                    name, in: parent, to: newName, in: newParent, mode: mode, by: caller, incarnation: incarnation,
+                    isOpen: handles.isOpen)
+            }
+            if let removal { state.note(removal) }
+        }
+    }
+}
+
+extension VolumeState {
+    mutating func changeWhenWritable<Value>(
+        _ body: (inout Transaction) throws(Interruption) -> Value
+    ) throws(Pause) -> Value {
+        try requireWritable()
+        return try change(body)
+    }
+
+    mutating func countLookup(_ attributes: Attributes) -> Attributes {
+        lookups[attributes.inode, default: 0] += 1
+        return withUnsavedSize(attributes)
+    }
+
+    mutating func forget(_ inode: InodeNumber, _ count: UInt64) {
+        guard let known = lookups[inode] else { return }
+        lookups[inode] = known > count ? known - count : nil
+    }
+
+    /// Unsaved data of a file that is gone is of no use to anybody.
+    mutating func note(_ removal: Removal) {
+        if removal.isGone { discardDirty(of: removal.inode, chunks: 0..<UInt64.max) }
+    }
+
+    /// What is allocated, unsaved data included.
+    func withUnsavedSize(_ attributes: Attributes) -> Attributes {
+        guard let file = dirty[attributes.inode] else { return attributes }
+        var attributes = attributes
+        attributes.allocated = max(attributes.allocated, UInt64(file.byteCount))
+        return attributes
+    }
+}

@@ -1,0 +1,64 @@
+import LanfsFileSystem
+import LanfsProtocol
+import LanfsTree
+
+extension Volume {
+    /// Folds the changes since the last checkpoint into stored nodes, when there are enough of them. The next commit's
+    /// root names the result.
+    func checkpointIfDue(_ prepared: PreparedCommit) async throws(VolumeError) {
+        guard current({ $0.chain.wantsCheckpoint }) else { return }
+        var blocks: [SealedBlock] = []
+        let checkpoint = prepared.tree.checkpoint { payloads in
+            let block = SealedBlock(frames: payloads)
+            blocks.append(block)
+            return block.frames
+        }
+        for block in blocks { await self.blocks.upload(block) }
+        let stored = blocks
+        try await runToEnd { (state) throws(Pause) in
+            try state.install(checkpoint, blocks: stored, sequence: prepared.contents.treeSequence)
+        }
+    }
+
+    /// Tells the servers which blocks no chosen root reaches any more (G8), once the commit that says so is chosen.
+    func freeDeadBlocks() async throws(VolumeError) {
+        let chain = current { $0.chain }
+        let dead = try await runToEnd { (state) throws(Pause) in
+            try state.read { (transaction) throws(Interruption) in
+                try transaction.deadBlocks(before: chain.record.sequence, limit: 1024)
+            }
+        }
+        guard !dead.isEmpty else { return }
+        try await blocks.free(dead.map(\.block), gcEpoch: chain.record.gcEpoch)
+        try await runToEnd { (state) throws(Pause) in
+            try state.changeUncounted { (transaction) throws(Interruption) in try transaction.forgetDead(dead) }
+        }
+    }
+}
+
+extension VolumeState {
+    /// Continues from a checkpoint that holds the state of the last commit.
+    mutating func install(_ checkpoint: Checkpoint, blocks: [SealedBlock], sequence: UInt64) throws(Pause) {
+        let since = pending.map { Change(key: $0.key, value: $0.value) }
+        do throws(MissingNode) {
+            try tree.install(checkpoint, changesSince: since, nodes: nodes)
+        } catch {
+            throw .node(error)
+        }
+        let freedChangeBlocks = chain.changeBlocks
+        try changeUncounted { (transaction) throws(Interruption) in
+            for block in blocks {
+                try transaction.registerBlock(block.id, length: UInt64(block.bytes.readableBytes))
+                for frame in block.frames { try transaction.addLive(frame) }
+            }
+            for frame in checkpoint.freed { try transaction.release(frame) }
+            for block in freedChangeBlocks { try transaction.markDead(block) }
+        }
+        chain.contents.tree = checkpoint.root
+        chain.contents.treeSequence = chain.record.sequence
+        chain.contents.newestChange = nil
+        chain.contents.changesSinceCheckpoint = 0
+        chain.changeBlocks = []
+        chain.changeBytes = 0
+    }
+}

@@ -1,0 +1,117 @@
+import LanfsCrypto
+import LanfsProtocol
+import LanfsTree
+
+extension Volume {
+    /// Unsealed data that a commit seals by itself under the lock; more is sealed in the background first.
+    private static let sealedAtCut = 512 << 10
+
+    /// Makes one commit of everything acknowledged so far: seal, send, flush, move the root.
+    ///
+    /// - Returns: the operations that are now in a chosen root are those up to this one.
+    func commit() async throws(VolumeError) -> UInt64 {
+        if let prepared = current({ $0.prepared }) {
+            // An earlier commit whose outcome is not known comes first, under its own number (P5).
+            try await finish(prepared)
+        }
+        guard current({ $0.hasUncommittedWork }) else { return current { $0.operations } }
+        try await holdLease()
+        await sealBeforehand()
+        let cut = try await runToEnd { (state) throws(Pause) in try state.cut() }
+        let prepared = prepare(cut)
+        update { $0.prepared = prepared }
+        try await finish(prepared)
+        try await checkpointIfDue(prepared)
+        try await freeDeadBlocks()
+        return prepared.operations
+    }
+
+    /// Seals what is dirty in the background until little is left. A few rounds: writers may be faster for ever.
+    private func sealBeforehand() async {
+        for _ in 0..<3 {
+            guard current({ $0.dirtyBytes }) > Self.sealedAtCut else { return }
+            let requests = update { $0.takeLooseChunks(of: $0.dirty.keys.sorted()) }
+            for request in requests { sealer.start(request, for: self) }
+            await sealer.waitForAll()
+        }
+    }
+
+    private func prepare(_ cut: VolumeState.Cut) -> PreparedCommit {
+        let chain = current { $0.chain }
+        let changes = cut.changes.map { Change(key: $0.key, value: $0.value) }.sorted { $0.key < $1.key }
+        var contents = chain.contents
+        contents.transaction = TransactionID(incarnation: incarnation, number: chain.nextNumber)
+        var blocks = cut.blocks
+        var changeBlocks: [BlockID] = []
+        var changeBytes = 0
+        for var set in ChangeSet(sequence: chain.record.sequence + 1, previous: nil, changes: changes).split() {
+            set.previous = contents.newestChange
+            let payloads = set.payloads()
+            let block = SealedBlock(frames: payloads)
+            contents.newestChange = block.run(first: 0, count: payloads.count)
+            contents.changesSinceCheckpoint += 1
+            blocks.append(block)
+            changeBlocks.append(block.id)
+            changeBytes += block.bytes.readableBytes
+        }
+        return PreparedCommit(
+            operations: cut.operations, contents: contents, blocks: blocks, changeBlocks: changeBlocks,
+            changeBytes: changeBytes, tree: cut.tree)
+    }
+
+    /// Brings a prepared commit to its end. After an error it stays prepared and is tried again by the next commit.
+    private func finish(_ prepared: PreparedCommit) async throws(VolumeError) {
+        for block in prepared.blocks { await blocks.upload(block) }
+        // B2: legal only once every block is on disk.
+        try await blocks.flush()
+        let record = try await choose(prepared)
+        update { state in
+            state.chain.record = record
+            state.chain.contents = prepared.contents
+            state.chain.changeBlocks += prepared.changeBlocks
+            state.chain.changeBytes += prepared.changeBytes
+            state.chain.nextNumber = prepared.contents.transaction.number + 1
+            state.committedOperations = prepared.operations
+            state.prepared = nil
+        }
+        remember(record)
+    }
+
+    /// Moves the root, and finds out what became of it when that stayed unknown (P5).
+    private func choose(_ prepared: PreparedCommit) async throws(VolumeError) -> RootRecord {
+        let base = current { $0.chain.record }
+        let change = RootChange(contents: seal(prepared.contents), gcEpoch: base.gcEpoch)
+        while true {
+            switch await register.commit(change) {
+            case .committed(let record): return record
+            case .tooLarge: throw .damaged("the root record, too large to be stored,")
+            case .unknown, .notHeld:
+                guard let record = await register.acquire() else { throw .closed }
+                // Base first: the same value, in whatever ballot, means that our commit did not happen.
+                if record.sequence == base.sequence, record.sameValue(as: base) { continue }
+                let contents = try open(record)
+                if contents.transaction == prepared.contents.transaction { return record }
+                update { $0.failure = .ioError }
+                throw .overtaken
+            }
+        }
+    }
+
+    // MARK: The sealed part of a root record
+
+    private func seal(_ contents: RootContents) -> [UInt8] {
+        FrameSeal.seal(contents.encoded, key: key.treeKey, index: 0)
+    }
+
+    func open(_ record: RootRecord) throws(VolumeError) -> RootContents {
+        try Self.contents(of: record, key: key)
+    }
+
+    static func contents(of record: RootRecord, key: VolumeKey) throws(VolumeError) -> RootContents {
+        do {
+            return try RootContents(encoded: FrameSeal.open(record.contents, key: key.treeKey, index: 0))
+        } catch {
+            throw .damaged("the root record (\(error))")
+        }
+    }
+}

@@ -1,0 +1,66 @@
+import LanfsFileSystem
+import LanfsProtocol
+import LanfsTree
+
+/// Where the next commit continues: the newest chosen root as this client knows it.
+struct CommitChain {
+    var record: RootRecord
+    var contents: RootContents
+    /// Change blocks since the checkpoint; the next checkpoint frees them.
+    var changeBlocks: [BlockID] = []
+    /// Bytes in them.
+    var changeBytes = 0
+
+    /// Worth a checkpoint: mounting has to read every change block, one after the other.
+    var wantsCheckpoint: Bool { changeBlocks.count >= 64 || changeBytes >= 4 << 20 }
+}
+
+/// Everything one commit consists of, kept until its outcome is known (P5).
+struct PreparedCommit: Sendable {
+    /// The operations it covers are those up to this one.
+    let operations: UInt64
+    let contents: RootContents
+    /// Data, node and change blocks it refers to that were sealed for it.
+    let blocks: [SealedBlock]
+    let changeBlocks: [BlockID]
+    let changeBytes: Int
+    /// The tree as of this commit, for a checkpoint.
+    let tree: Tree
+}
+
+extension VolumeState {
+    struct Cut {
+        let operations: UInt64
+        let changes: [Key: [UInt8]?]
+        let blocks: [SealedBlock]
+        let tree: Tree
+    }
+
+    /// Closes the books of the next commit: everything acknowledged so far is in it, nothing later (T1).
+    ///
+    /// File data that is still unsealed is sealed here, under the lock, so that no operation can fall between; the
+    /// committer has made sure that it is little.
+    mutating func cut() throws(Pause) -> Cut {
+        var blocks: [SealedBlock] = []
+        for request in takeAllChunks() {
+            let block = SealedBlock(frames: request.pieces.map(\.bytes))
+            try adopt(block, for: request)
+            blocks.append(block)
+        }
+        let changes = pending
+        pending = [:]
+        return Cut(operations: operations, changes: changes, blocks: blocks, tree: tree)
+    }
+
+    /// Every unsealed chunk, also those a background seal is under way for: that seal then finds them gone and its
+    /// frames dead, which costs a little space and no correctness.
+    private mutating func takeAllChunks() -> [SealRequest] {
+        for inode in dirty.keys.sorted() {
+            guard let file = dirty[inode] else { continue }
+            for chunk in file.order { dirty[inode]?.unmarkSealing(chunk) }
+        }
+        closedDirty = []
+        closedDirtyBytes = 0
+        return takeLooseChunks(of: dirty.keys.sorted())
+    }
+}

@@ -1,0 +1,99 @@
+import LanfsProtocol
+import SystemPackage
+
+extension Volume {
+    /// Makes sure that this client may commit.
+    func holdLease() async throws(VolumeError) {
+        if register.isHeld { return }
+        try await acquireLease()
+    }
+
+    /// Gets the write lease and with it the newest root. Work of ours that is not committed continues on the root it
+    /// was based on, or not at all.
+    func acquireLease() async throws(VolumeError) {
+        try await leaseLock.withLock { () async throws(VolumeError) in
+            guard let record = await register.acquire() else { throw .closed }
+            let base = current { $0.chain.record }
+            if !(record.sequence == base.sequence && record.sameValue(as: base)) {
+                try await takeOver(record)
+            }
+            let end = register.leaseEnd
+            update { $0.leaseEnd = end }
+        }
+    }
+
+    /// The root moved while this client did not hold the lease.
+    private func takeOver(_ record: RootRecord) async throws(VolumeError) {
+        let contents = try open(record)
+        if let prepared = current({ $0.prepared }), prepared.contents.transaction == contents.transaction {
+            // Ours after all: the commit whose outcome was unknown. The committer finds the same and goes on.
+            return
+        }
+        guard !current({ $0.hasUncommittedWork }) else {
+            update { $0.failure = .ioError }
+            throw .overtaken
+        }
+        try await load(record)
+    }
+
+    /// What the register says of the lease.
+    func note(_ event: RootRegister.Event) {
+        switch event {
+        case .acquired: break
+        case .renewed(let end):
+            update { state in if state.leaseEnd != nil { state.leaseEnd = end } }
+        case .expired, .lost:
+            update { $0.leaseEnd = nil }
+        case .wanted:
+            Task.detached { await self.handOver() }
+        }
+    }
+
+    /// L2: another client waits. Commits what is acknowledged, then releases.
+    private func handOver() async {
+        await leaseLock.withLock {
+            guard register.isHeld else { return }
+            let operations = update { state in
+                state.leaseEnd = nil
+                return state.operations
+            }
+            if case .failure(let errno) = await committer.wait(for: operations, of: self) {
+                log.warning("another client waits to write, but this one cannot save its work yet: \(errno)")
+                return
+            }
+            register.release()
+        }
+    }
+}
+
+/// A lock that tasks may hold across suspensions; fair, first come first served.
+actor AsyncLock {
+    private var isHeld = false
+    private var waiters: [CheckedContinuation<Void, Never>] = []
+
+    nonisolated func withLock<Value: Sendable, Failure: Error>(
+        _ body: () async throws(Failure) -> Value
+    ) async throws(Failure) -> Value {
+        await acquire()
+        do {
+            let value = try await body()
+            await release()
+            return value
+        } catch {
+            await release()
+            throw error
+        }
+    }
+
+    private func acquire() async {
+        guard isHeld else {
+            isHeld = true
+            return
+        }
+        await withCheckedContinuation { waiters.append($0) }
+    }
+
+    private func release() {
+        if waiters.isEmpty { isHeld = false } else { waiters.removeFirst().resume() }
+    }
+}

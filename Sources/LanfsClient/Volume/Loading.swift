@@ -1,0 +1,95 @@
+import LanfsCrypto
+import LanfsFileSystem
+import LanfsProtocol
+import LanfsTree
+import NIOCore
+
+extension Volume {
+    // MARK: What operations wait for
+
+    func loadNode(_ missing: MissingNode) async throws(VolumeError) {
+        let payload = try await blocks.frames(missing.ref)[0]
+        let node: Node
+        do throws(DecodingError) {
+            node = try Node(decoding: payload, for: missing)
+        } catch {
+            throw .damaged("tree node \(missing.ref.index) of block \(missing.ref.block.hex.prefix(16)) (\(error))")
+        }
+        update { $0.nodes.insert(missing.ref, node) }
+    }
+
+    /// Fetches frames of file data into memory, neighbours of one block in one request, each frame once however many
+    /// ask for it at the same time.
+    func loadFrames(_ frames: [FrameRef]) async throws(VolumeError) {
+        for task in fetcher.tasks(for: frames, of: self) {
+            switch await task.value {
+            case .success: break
+            case .failure(let error): throw error
+            }
+        }
+    }
+
+    /// Starts fetching what a sequential reader will want next.
+    func readAhead(_ range: Range<UInt64>, of inode: InodeNumber) {
+        guard !range.isEmpty else { return }
+        Task.detached {
+            guard let missing = try? await self.run({ (state) throws(Pause) in
+                try state.missingFrames(of: inode, in: range)
+            }) else { return }
+            _ = self.fetcher.tasks(for: missing, of: self)
+        }
+    }
+
+    // MARK: The chosen root
+
+    /// Makes the state of `record` the one this client works on.
+    func load(_ record: RootRecord) async throws(VolumeError) {
+        let contents = try open(record)
+        var sets: [ChangeSet] = []
+        var blockIDs: [BlockID] = []
+        var bytes = 0
+        var next = contents.newestChange
+        while let ref = next {
+            do {
+                let set = try ChangeSet(joining: try await blocks.frames(ref))
+                sets.append(set)
+                next = set.previous
+            } catch let error as VolumeError {
+                throw error
+            } catch {
+                throw .damaged("change block \(ref.block.hex.prefix(16)) (\(error))")
+            }
+            blockIDs.append(ref.block)
+            bytes += Int(ref.length)
+            guard sets.count <= 1 << 16 else { throw .damaged("the chain of change blocks, which does not end,") }
+        }
+        let chain = CommitChain(
+            record: record, contents: contents, changeBlocks: blockIDs.reversed(), changeBytes: bytes,
+            nextNumber: contents.transaction.incarnation == incarnation ? contents.transaction.number + 1 : 1)
+        let changes = sets.reversed().flatMap(\.changes)
+        try await runToEnd { (state) throws(Pause) in
+            var tree = Tree(root: contents.tree)
+            do throws(MissingNode) {
+                try tree.apply(changes, nodes: state.nodes)
+            } catch {
+                throw .node(error)
+            }
+            state.tree = tree
+            state.chain = chain
+            state.inodeNumbers = 0..<0
+            state.changedElsewhere.formUnion(state.lookups.keys)
+        }
+        remember(record)
+    }
+}
+
+extension VolumeState {
+    mutating func missingFrames(of inode: InodeNumber, in range: Range<UInt64>) throws(Pause) -> [FrameRef] {
+        let plan = try read { (transaction) throws(Interruption) in
+            try transaction.readPlan(inode, offset: range.lowerBound, count: range.upperBound - range.lowerBound)
+        }
+        return plan.compactMap { piece in
+            if case .frame(let ref, _, _) = piece, !frames.contains(ref.name) { ref } else { nil }
+        }
+    }
+}
