@@ -1,0 +1,130 @@
+public enum FastReadEffect: Equatable, Sendable {
+    case send(to: ServerID, RegisterRequest)
+    /// Send `tick` at this time; replaces the time asked for before.
+    case wake(at: Duration)
+    /// The newest chosen root. The end. It may seal its epoch: then the keepers it names know newer ones.
+    case chosen(RootRecord)
+    /// A commit was left half done and its holder is gone: have a ``Proposer`` acquire, which completes it. The end.
+    case stuck
+    /// The epoch is over: read from the keepers that this record names. The end.
+    case moved(RootRecord)
+}
+
+/// P4: the newest chosen root in one round, without a disk write at any keeper. One value of this type is one read:
+/// hand it only answers to its own requests.
+public struct FastRead<Verifier: RecordVerifier>: Sendable {
+    private struct Reply: Sendable {
+        var record: RootRecord
+        var isLearned: Bool
+    }
+
+    public let volume: VolumeID
+    public let epoch: UInt64
+    public let keepers: Keepers
+    private let sender: ProposerID
+    private let known: RootRecord?
+    private let chosen: ChosenEvidence?
+    private let verifier: Verifier
+    private let timing: LeaseTiming
+
+    private var replies: [Reply?]
+    private var askAgainAt: Duration
+    private var delay: Duration
+    /// Since when a quorum disagrees.
+    private var mixedSince: Duration?
+    private var isOver = false
+    #if DEBUG
+    /// P4 broken, to show that the simulator notices: of mixed values the lower one is taken for chosen.
+    var takesLowerOfMixed = false
+    #else
+    var takesLowerOfMixed: Bool { false }
+    #endif
+
+    /// `known`: a chosen root whose bytes need not travel again. `chosen`: the evidence that comes with it (A6).
+    public init(
+        volume: VolumeID, epoch: UInt64, keepers: Keepers, sender: ProposerID, known: RootRecord? = nil,
+        chosen: ChosenEvidence? = nil, verifier: Verifier, timing: LeaseTiming = .standard
+    ) {
+        self.volume = volume
+        self.epoch = epoch
+        self.keepers = keepers
+        self.sender = sender
+        self.known = known
+        self.chosen = chosen
+        self.verifier = verifier
+        self.timing = timing
+        replies = Array(repeating: nil, count: keepers.members.count)
+        askAgainAt = .zero
+        delay = timing.firstRetry
+    }
+
+    public mutating func start(now: Duration) -> [FastReadEffect] {
+        askAgainAt = now + delay
+        return ask(keepers.members) + [.wake(at: askAgainAt)]
+    }
+
+    public mutating func tick(now: Duration) -> [FastReadEffect] {
+        guard !isOver else { return [] }
+        guard now >= askAgainAt else { return [.wake(at: askAgainAt)] }
+        if let mixedSince {
+            guard now - mixedSince < timing.length else { return end(.stuck) }
+            delay = min(delay * 2, timing.longestRecheck)
+            askAgainAt = now + delay
+            return ask(keepers.members) + [.wake(at: askAgainAt)]
+        }
+        delay = min(delay * 2, timing.longestRetry)
+        askAgainAt = now + delay
+        let silent = keepers.members.indices.filter { replies[$0] == nil }.map { keepers.members[$0] }
+        return ask(silent) + [.wake(at: askAgainAt)]
+    }
+
+    public mutating func answered(
+        _ server: ServerID, _ response: RegisterResponse, now: Duration
+    ) -> [FastReadEffect] {
+        guard !isOver, let keeper = keepers.members.firstIndex(of: server),
+            case .accepted(let ballot, let bytes) = response.verdict,
+            let record = bytes ?? (ballot == known?.ballot ? known : nil),
+            record == known || record.isSigned(for: volume, verifier)
+        else { return [] }
+        if response.epoch > epoch { return end(.moved(record)) }
+        guard response.epoch == epoch, record.epoch <= epoch else { return [] }
+        // Answers may overtake each other; what a keeper accepted only ever grows.
+        if let before = replies[keeper], before.record.isNewer(than: record) { return [] }
+        let isLearned = response.learned == ballot || replies[keeper].map { $0.isLearned && $0.record == record } == true
+        replies[keeper] = Reply(record: record, isLearned: isLearned)
+        return evaluate(now)
+    }
+
+    private mutating func evaluate(_ now: Duration) -> [FastReadEffect] {
+        let heard = replies.compactMap { $0 }
+        for reply in heard
+        where heard.count(where: { $0.record.ballot == reply.record.ballot }) >= keepers.quorum {
+            return end(.chosen(reply.record))
+        }
+        guard heard.count >= keepers.quorum else { return [] }
+        if takesLowerOfMixed, let lowest = heard.min(by: { $1.record.isNewer(than: $0.record) }) {
+            return end(.chosen(lowest.record))
+        }
+        // Never the lower value: the higher one may be chosen already. And not the higher one before that is known.
+        if let highest = heard.max(by: { $1.record.isNewer(than: $0.record) }),
+            heard.contains(where: { $0.isLearned && $0.record.ballot == highest.record.ballot })
+        {
+            return end(.chosen(highest.record))
+        }
+        guard mixedSince == nil else { return [] }
+        mixedSince = now
+        delay = timing.firstRecheck
+        askAgainAt = now + delay
+        return [.wake(at: askAgainAt)]
+    }
+
+    private mutating func end(_ effect: FastReadEffect) -> [FastReadEffect] {
+        isOver = true
+        return [effect]
+    }
+
+    private func ask(_ servers: [ServerID]) -> [FastReadEffect] {
+        let request = RegisterRequest(epoch: epoch, sender: sender, chosen: chosen, body: .read(known: known?.ballot))
+        return servers.map { .send(to: $0, request) }
+    }
+}

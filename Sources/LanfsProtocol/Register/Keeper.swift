@@ -1,0 +1,224 @@
+/// What a keeper does about one request.
+public struct KeeperStep: Equatable, Sendable {
+    /// `nil`: a `watch` without news. Ask again with the same request and `now` when a later step `wakesWatchers`, and
+    /// answer it in any case before the asker's patience ends.
+    public var response: RegisterResponse?
+    /// A5: to be on disk in both journals before this response or any later one leaves. Later ones too, because they
+    /// may tell of it.
+    public var persist: KeeperState?
+    /// A record was learned, or the holder's lease is newly wanted.
+    public var wakesWatchers = false
+}
+
+/// One vote on the root register of one volume: the acceptor's half of protocol.md section 2, and of the write lease.
+public struct Keeper<Verifier: RecordVerifier>: Sendable {
+    public let server: ServerID
+    public let volume: VolumeID
+    public private(set) var state: KeeperState
+
+    private let verifier: Verifier
+    private let timing: LeaseTiming
+    /// L2: when this keeper last said yes to whoever holds `promised`; its own start counts as such a yes, because it
+    /// no longer knows when the last one was.
+    private var lastYes: Duration
+    /// When a Prepare was last refused for the lease's sake.
+    private var lastWanted: Duration?
+
+    /// `now`: the monotonic clock that every later `step` uses, from any origin.
+    public init(
+        server: ServerID, volume: VolumeID, recovery: KeeperRecovery, verifier: Verifier,
+        timing: LeaseTiming = .standard, now: Duration
+    ) {
+        self.server = server
+        self.volume = volume
+        self.verifier = verifier
+        self.timing = timing
+        lastYes = now
+        switch recovery {
+        case .empty:
+            state = KeeperState()
+        case .state(let recovered):
+            state = recovered
+        case .amnesiac:
+            state = KeeperState()
+            state.isAmnesiac = true
+        }
+    }
+
+    public mutating func step(_ request: RegisterRequest, now: Duration) -> KeeperStep {
+        let before = (learned: state.learned, revision: state.revision, wanted: isWanted(now))
+        if let chosen = request.chosen { consider(chosen) }
+
+        var leased = false
+        let verdict: RegisterResponse.Verdict?
+        if state.isAmnesiac {
+            verdict = .refused(.amnesiac)
+        } else if case .initialize(let record, let next) = request.body {
+            verdict = initialize(record, next: next, epoch: request.epoch, now: now)
+        } else if let accepted = state.accepted {
+            verdict = answer(request, accepted: accepted, now: now, leased: &leased)
+        } else {
+            verdict = .refused(.uninitialized)
+        }
+
+        let wanted = isWanted(now)
+        return KeeperStep(
+            response: verdict.map {
+                RegisterResponse(
+                    epoch: state.epoch, highest: state.highest, learned: state.learned, wanted: wanted, leased: leased,
+                    verdict: $0)
+            },
+            persist: state.revision != before.revision ? state : nil,
+            wakesWatchers: state.learned != before.learned || (wanted && !before.wanted))
+    }
+}
+
+extension Keeper {
+    /// A6. What a keeper acknowledged it has on disk for ever; one that lacks it went back.
+    private mutating func consider(_ chosen: ChosenEvidence) {
+        let mine = state.accepted?.ballot ?? .zero
+        if chosen.acknowledgedBy.contains(server), (chosen.epoch, chosen.ballot) > (state.epoch, mine) {
+            guard !state.isAmnesiac else { return }
+            state.isAmnesiac = true
+            state.revision += 1
+        } else if chosen.epoch == state.epoch {
+            learn(chosen.ballot)
+        }
+    }
+
+    private mutating func learn(_ ballot: Ballot) {
+        if ballot == state.accepted?.ballot, ballot > state.learned { state.learned = ballot }
+    }
+
+    private mutating func answer(
+        _ request: RegisterRequest, accepted: RootRecord, now: Duration, leased: inout Bool
+    ) -> RegisterResponse.Verdict? {
+        if case .read(let known) = request.body {
+            return .accepted(accepted.ballot, known == accepted.ballot ? nil : accepted)
+        }
+        if case .watch(let known, let knowsWanted) = request.body {
+            let news = state.learned == accepted.ballot && known != accepted.ballot
+            let wanted = !knowsWanted && isWanted(now) && request.sender == state.promised.proposer
+            guard news || wanted || request.epoch != state.epoch else { return nil }
+            return .accepted(accepted.ballot, known == accepted.ballot ? nil : accepted)
+        }
+        guard request.epoch == state.epoch else { return .refused(.wrongEpoch(accepted)) }  // A4
+
+        switch request.body {
+        case .prepare(let ballot):
+            return prepare(ballot, accepted: accepted, now: now, leased: &leased)
+        case .accept(let record, let next):
+            return accept(record, next: next, accepted: accepted, now: now, leased: &leased)
+        case .learn(let ballot):
+            learn(ballot)
+            return .yes
+        case .renew(let ballot):
+            guard ballot == state.promised, ballot != state.released else { return .refused(.outbid) }
+            leased = true
+            lastYes = now
+            return .yes
+        case .release(let ballot):
+            return release(ballot)
+        case .read, .watch, .initialize:
+            return nil  // answered above
+        }
+    }
+
+    /// A1, and L2. The promise that stands is given again to whoever repeats the question, as A2 does; unless it was
+    /// given back since, when the question is a late copy.
+    private mutating func prepare(
+        _ ballot: Ballot, accepted: RootRecord, now: Duration, leased: inout Bool
+    ) -> RegisterResponse.Verdict {
+        let repeated = ballot == state.promised && ballot != state.released
+        guard ballot > state.promised || repeated, ballot > accepted.ballot else { return .refused(.outbid) }
+        if ballot.proposer != state.promised.proposer, let left = leaseLeft(now) {
+            lastWanted = now
+            return .refused(.held(milliseconds: UInt32(clamping: Int64(left / .milliseconds(1)))))
+        }
+        if !repeated { promise(ballot) }
+        leased = true
+        lastYes = now
+        return .accepted(accepted.ballot, accepted)
+    }
+
+    /// A2.
+    private mutating func accept(
+        _ record: RootRecord, next: Ballot?, accepted: RootRecord, now: Duration, leased: inout Bool
+    ) -> RegisterResponse.Verdict {
+        let ballot = record.ballot
+        if let next, next.proposer != ballot.proposer || next <= ballot { return .refused(.invalid(.badBallot)) }
+        if ballot == accepted.ballot {
+            guard record.sameValue(as: accepted) else { return .refused(.invalid(.badBallot)) }
+        } else {
+            guard ballot >= state.promised, ballot > accepted.ballot else { return .refused(.outbid) }
+            guard record.volume == volume else { return .refused(.invalid(.wrongVolume)) }
+            guard record.epoch == state.epoch else { return .refused(.invalid(.badEpoch)) }
+            guard record.isSigned(for: volume, verifier) else { return .refused(.invalid(.badSignature)) }
+            state.accepted = record
+            promise(max(ballot, next ?? ballot))
+            if record.config.keepers.quorum == 1 { state.learned = ballot }  // this yes alone is the quorum (P3)
+        }
+        // A yes to what was accepted before counts for the lease only while its proposer still has the promise.
+        leased = state.promised.proposer == ballot.proposer && state.promised != state.released
+        if leased { lastYes = now }
+        return .yes
+    }
+
+    private mutating func promise(_ ballot: Ballot) {
+        if ballot.proposer != state.promised.proposer { lastWanted = nil }
+        state.promised = ballot
+        state.revision += 1
+    }
+
+    /// Raising the promise to the ballot that is given back makes every late copy of the holder's requests too old to
+    /// count. Kept on disk, so that a restart after an orderly end makes nobody wait for L.
+    private mutating func release(_ ballot: Ballot) -> RegisterResponse.Verdict {
+        guard ballot.proposer == state.promised.proposer, ballot >= state.promised else { return .refused(.outbid) }
+        guard ballot != state.released else { return .yes }
+        state.promised = ballot
+        state.released = ballot
+        state.revision += 1
+        lastWanted = nil
+        return .yes
+    }
+
+    /// F5 and M2 (3). A repeat finds its own record and starts no second lease.
+    private mutating func initialize(
+        _ record: RootRecord, next: Ballot?, epoch: UInt64, now: Duration
+    ) -> RegisterResponse.Verdict {
+        if let accepted = state.accepted, epoch <= state.epoch {
+            guard epoch == state.epoch else { return .refused(.wrongEpoch(accepted)) }
+            return record.sameValue(as: accepted) ? .yes : .refused(.occupied(accepted))
+        }
+        guard record.volume == volume else { return .refused(.invalid(.wrongVolume)) }
+        if let next, next <= record.ballot { return .refused(.invalid(.badBallot)) }
+        let creates = record.epoch == epoch && record.sequence == 0 && record.sealedNext == nil
+        let moves = record.epoch < .max && record.epoch + 1 == epoch && record.sealedNext != nil
+        guard epoch > 0, creates || moves, record.config(in: epoch).keepers.members.contains(server) else {
+            return .refused(.invalid(.badEpoch))
+        }
+        guard !creates || state.accepted == nil else { return .refused(.invalid(.badEpoch)) }
+        guard record.isSigned(for: volume, verifier) else { return .refused(.invalid(.badSignature)) }
+        state.epoch = epoch
+        state.accepted = record
+        // A sealing record was chosen before it got here, and so is all that the only keeper accepts (P3).
+        state.learned = moves || record.config.keepers.quorum == 1 ? record.ballot : .zero
+        state.promised = next ?? record.ballot
+        state.released = next == nil ? record.ballot : .zero
+        state.revision += 1
+        lastYes = now
+        return .yes
+    }
+
+    /// L2: how long others must still wait for whoever holds the promise.
+    private func leaseLeft(_ now: Duration) -> Duration? {
+        guard state.promised != state.released else { return nil }
+        let left = lastYes + timing.length - now
+        return left > .zero ? left : nil
+    }
+
+    private func isWanted(_ now: Duration) -> Bool {
+        guard let lastWanted else { return false }
+        return now - lastWanted <= timing.wantedMemory
+    }
+}

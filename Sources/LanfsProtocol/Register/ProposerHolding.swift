@@ -1,0 +1,97 @@
+/// Holding the lease: renewing, being asked for it, losing it, giving it back (protocol.md section 3).
+extension Proposer {
+    mutating func hold(
+        _ base: RootRecord, next: Ballot, establish: RegisterRequest.Body, _ round: Round, since: Duration,
+        isAnnounced: Bool = false, isWanted: Bool = false, _ now: Duration
+    ) {
+        attempt = 0
+        if base.isSealed(in: epoch) { return move(to: base) }
+        var holding = Holding(
+            base: base, next: next, establish: establish, standing: round.yes, since: since,
+            askedAt: now - timing.shortestRenewal, renewAt: now, isAnnounced: isAnnounced, isWanted: isWanted)
+        settle(&holding, now)
+    }
+
+    /// Answers that matter to a holder: to renewals, and late ones to the round that it stands on.
+    func isAbout(_ holding: Holding, _ body: RegisterRequest.Body) -> Bool {
+        switch body {
+        case .renew(let ballot), .prepare(let ballot): ballot == holding.next
+        case .accept(let record, _): record.ballot == holding.base.ballot
+        case .read, .watch, .learn, .release, .initialize: false
+        }
+    }
+
+    mutating func held(
+        _ holding: inout Holding, _ keeper: Int, sentAt: Duration, _ response: RegisterResponse, _ now: Duration
+    ) {
+        if response.leased {
+            lease.yes(keeper, sentAt: sentAt)
+            holding.standing.insert(keeper)
+            holding.outbid.remove(keeper)
+            if response.wanted { holding.isWanted = true }
+        } else {
+            lease.no(keeper)
+            holding.standing.remove(keeper)
+            if response.highest > holding.next { holding.outbid.insert(keeper) }
+        }
+        if holding.outbid.count > keepers.members.count - keepers.quorum {
+            lease.clear()
+            phase = .idle
+            effects.append(.lost)
+        } else {
+            settle(&holding, now)
+        }
+    }
+
+    mutating func keep(_ holding: inout Holding, _ now: Duration) {
+        if now >= holding.renewAt {
+            let standing = holding.standing
+            send(.renew(holding.next)) { standing.contains($0) }
+            send(holding.establish) { !standing.contains($0) }
+            holding.askedAt = now
+        }
+        settle(&holding, now)
+    }
+
+    /// Tells the client what changed, and sets the time of the next renewal.
+    private mutating func settle(_ holding: inout Holding, _ now: Duration) {
+        let due = lease.start(quorum: keepers.quorum).map { $0 + timing.renewal } ?? now
+        holding.renewAt = max(due, holding.askedAt + timing.shortestRenewal)
+        phase = .holding(holding)  // leaseEnd reads it
+        announce(&holding, now)
+        if holding.isWanted, !holding.isWantedTold, now >= holding.since + timing.minimumHold {
+            holding.isWantedTold = true
+            effects.append(.wanted)
+        }
+        phase = .holding(holding)
+    }
+
+    func isLeased(_ now: Duration) -> Bool {
+        guard let start = lease.start(quorum: keepers.quorum) else { return false }
+        return now < start + timing.trusted
+    }
+
+    mutating func announce(_ holding: inout Holding, _ now: Duration) {
+        let leased = isLeased(now)
+        if leased, !holding.isAnnounced {
+            holding.isAnnounced = true
+            effects.append(.acquired(holding.base))
+        } else if !leased, holding.isAnnounced {
+            holding.isAnnounced = false
+            effects.append(.expired)
+        }
+    }
+
+    mutating func release() {
+        switch phase {
+        case .idle: return
+        case .accepting(let accepting) where accepting.parent != nil: return
+        case .backingOff: break
+        case .preparing(let preparing): send(.release(preparing.ballot))
+        case .accepting(let accepting): send(.release(accepting.next))
+        case .holding(let holding): send(.release(holding.next))
+        }
+        lease.clear()
+        phase = .idle
+    }
+}

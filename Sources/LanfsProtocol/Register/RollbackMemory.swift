@@ -1,0 +1,54 @@
+/// What a client remembers of the last chosen root it saw, across restarts (F1).
+public struct RollbackMemory: Equatable, Sendable {
+    public static let encodedSize = 1 + 8 + 8 + 32
+
+    public enum Judgement: Equatable, Sendable {
+        /// The very root remembered.
+        case same
+        /// The remembered root's child.
+        case child
+        /// Newer by more than one; that it descends from the remembered root is to be proven by the chain of changes.
+        case newer
+        /// Older than what was seen: the servers went back. Stop, with an alarm.
+        case rolledBack
+        /// Another root of the same age, or another's child: the history forked. Stop, with an alarm.
+        case forked
+    }
+
+    public var epoch: UInt64
+    public var sequence: UInt64
+    public var hash: RecordHash
+
+    public init(_ record: RootRecord, _ verifier: some RecordVerifier) {
+        epoch = record.epoch
+        sequence = record.sequence
+        hash = record.hash(verifier)
+    }
+
+    public func judge(_ record: RootRecord, _ verifier: some RecordVerifier) -> Judgement {
+        if record.sequence < sequence || record.epoch < epoch { return .rolledBack }
+        if record.sequence == sequence { return record.hash(verifier) == hash ? .same : .forked }
+        if record.sequence == sequence + 1 { return record.previous == hash ? .child : .forked }
+        return .newer
+    }
+
+    public var encoded: [UInt8] {
+        var writer = ByteWriter()
+        writer.append(RootRecord.version)
+        writer.append(epoch)
+        writer.append(sequence)
+        writer.append(hash)
+        return writer.bytes
+    }
+
+    public init(encoded bytes: [UInt8]) throws(DecodingError) {
+        var reader = ByteReader(bytes)
+        guard try reader.integer(UInt8.self) == RootRecord.version else {
+            throw .invalid(what: "the version of the remembered root")
+        }
+        epoch = try reader.integer()
+        sequence = try reader.integer()
+        hash = try reader.id()
+        try reader.finish()
+    }
+}
