@@ -6,15 +6,17 @@ import Synchronization
 /// The blocks of the volume on its servers: sending new ones, making them durable, fetching what is asked for.
 final class BlockPool: Sendable {
     /// Bytes sent and not yet flushed at most; they are kept here, because a server that crashes may lose them.
-    private static let window = 64 << 20
+    private static let window = 32 << 20
     /// Bytes after which a flush starts by itself, so that a long write never waits for one large flush.
-    private static let flushAfter = 16 << 20
+    private static let flushAfter = 8 << 20
 
     private struct Upload {
         let bytes: ByteBuffer
         let gcEpoch: UInt64
-        /// The connection it was last sent on, and whether the server said yes there.
-        var connection: ObjectIdentifier?
+        /// The connection it was last given to.
+        var connection: UInt64?
+        /// It is on that connection's way, so a flush sent from now on comes after it.
+        var isSent = false
         var isAcknowledged = false
     }
 
@@ -69,11 +71,12 @@ final class BlockPool: Sendable {
     }
 
     private func send(_ blocks: [BlockID], on connection: RPCConnection) {
-        let name = ObjectIdentifier(connection)
+        let name = connection.number
         for block in blocks {
             let upload = state.withLock { state -> Upload? in
                 guard let upload = state.uploads[block], upload.connection != name else { return nil }
                 state.uploads[block]?.connection = name
+                state.uploads[block]?.isSent = false
                 state.uploads[block]?.isAcknowledged = false
                 return upload
             }
@@ -81,10 +84,13 @@ final class BlockPool: Sendable {
             let request = Request.put(
                 block: block, length: UInt32(upload.bytes.readableBytes), gcEpoch: upload.gcEpoch)
             connection.call(request, payload: upload.bytes) { self.answered(block, on: name, $0) }
+            state.withLock { state in
+                if state.uploads[block]?.connection == name { state.uploads[block]?.isSent = true }
+            }
         }
     }
 
-    private func answered(_ block: BlockID, on connection: ObjectIdentifier, _ result: Result<Reply, NetworkError>) {
+    private func answered(_ block: BlockID, on connection: UInt64, _ result: Result<Reply, NetworkError>) {
         let waiters = state.withLock { state -> [CheckedContinuation<Bool, Never>] in
             guard state.uploads[block]?.connection == connection else { return [] }
             switch result {
@@ -116,6 +122,9 @@ final class BlockPool: Sendable {
         while true {
             let connection = try await connect()
             send(blocks, on: connection)
+            let covered = state.withLock { state in
+                blocks.filter { state.uploads[$0].map { $0.connection == connection.number && $0.isSent } ?? false }
+            }
             // The flush follows the blocks on the wire at once: the server answers it after all of them.
             let reply: Reply
             do throws(NetworkError) {
@@ -128,12 +137,13 @@ final class BlockPool: Sendable {
                 if refusal.reason == .closing { continue }
                 throw .refused(refusal)
             }
-            try await waitForAnswers(to: blocks, on: ObjectIdentifier(connection))
-            if try settle(blocks, on: ObjectIdentifier(connection)) { return }
+            await waitForAnswers(to: covered, on: connection.number)
+            try settle(covered, on: connection.number)
+            if state.withLock({ state in blocks.allSatisfy { state.uploads[$0] == nil } }) { return }
         }
     }
 
-    private func waitForAnswers(to blocks: [BlockID], on connection: ObjectIdentifier) async throws(VolumeError) {
+    private func waitForAnswers(to blocks: [BlockID], on connection: UInt64) async {
         while true {
             let isDone = await withCheckedContinuation { (continuation: CheckedContinuation<Bool, Never>) in
                 let isOpen = state.withLock { state in
@@ -149,14 +159,11 @@ final class BlockPool: Sendable {
         }
     }
 
-    /// Forgets the blocks that are now durable; whether that was all of them.
-    private func settle(_ blocks: [BlockID], on connection: ObjectIdentifier) throws(VolumeError) -> Bool {
-        let (refusal, isComplete, waiters) = state.withLock { state in
-            var isComplete = true
+    /// Forgets the blocks that are now durable.
+    private func settle(_ blocks: [BlockID], on connection: UInt64) throws(VolumeError) {
+        let (refusal, waiters) = state.withLock { state in
             for block in blocks {
-                guard let upload = state.uploads[block] else { continue }
-                guard upload.connection == connection, upload.isAcknowledged else {
-                    isComplete = false
+                guard let upload = state.uploads[block], upload.connection == connection, upload.isAcknowledged else {
                     continue
                 }
                 state.uploads[block] = nil
@@ -164,11 +171,10 @@ final class BlockPool: Sendable {
             }
             let waiters = state.waitersForRoom
             state.waitersForRoom = []
-            return (state.refusal, isComplete, waiters)
+            return (state.refusal, waiters)
         }
         for waiter in waiters { waiter.resume() }
         if let refusal { throw .refused(refusal) }
-        return isComplete
     }
 
     /// Acknowledged to applications and not yet known to be stored, in bytes.
@@ -257,7 +263,7 @@ final class BlockPool: Sendable {
 
     private func connect() async throws(VolumeError) -> RPCConnection {
         do throws(NetworkError) {
-            return try await link.connection(within: timeout)
+            return try await link.connection(wait: timeout)
         } catch {
             throw .network(error)
         }

@@ -17,6 +17,8 @@ struct DirtyFile {
 
     subscript(chunk: UInt64) -> Chunk? { chunks[chunk] }
 
+    var byteCount: Int { chunks.values.reduce(0) { $0 + $1.bytes.count } }
+
     /// Chunk numbers in order.
     var order: [UInt64] { chunks.keys.sorted() }
 

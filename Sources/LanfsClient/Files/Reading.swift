@@ -33,7 +33,7 @@ extension VolumeState {
     /// Bytes as the tree has them, without what is dirty.
     private mutating func storedPieces(of inode: InodeNumber, in range: Range<UInt64>) throws(Pause) -> [ArraySlice<UInt8>] {
         let plan = try read { (transaction) throws(Interruption) in
-            try transaction.readPlan(inode, offset: range.lowerBound, count: range.upperBound - range.lowerBound)
+            try transaction.readPlan(inode, offset: range.lowerBound, count: range.count)
         }
         var pieces: [ArraySlice<UInt8>] = []
         var missing: [FrameRef] = []
@@ -41,13 +41,13 @@ extension VolumeState {
         for piece in plan {
             switch piece {
             case .hole(let count):
-                var left = Int(count)
+                var left = count
                 while left > 0 {
                     pieces.append(zeros.prefix(left))
                     left -= min(left, zeros.count)
                 }
             case .inline(let bytes):
-                pieces.append(bytes[...])
+                pieces.append(bytes)
             case .frame(let ref, let skip, let take):
                 if let frame = cachedFrame(ref) {
                     guard skip + take <= frame.count else { throw .failed(.ioError) }

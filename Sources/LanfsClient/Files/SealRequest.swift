@@ -26,18 +26,20 @@ extension VolumeState {
     mutating func adopt(_ block: SealedBlock, for request: SealRequest) throws(Pause) {
         let current = request.pieces.map { dirty[$0.inode]?[$0.chunk]?.version == $0.version }
         try changeUncounted { (transaction) throws(Interruption) in
-            try transaction.registerBlock(block.id, length: UInt64(block.bytes.readableBytes))
+            try transaction.registerBlock(block.id, length: UInt32(block.bytes.readableBytes), kind: .data)
+            guard current.contains(true) else { return try transaction.discardUnusedBlock(block.id) }
             var index = 0
             while index < request.pieces.count {
                 guard current[index] else {
                     index += 1
                     continue
                 }
-                let count = runLength(in: request.pieces, current, from: index)
+                let count = request.runLength(current, from: index)
                 let first = request.pieces[index]
                 try transaction.putRun(
-                    first.inode, firstChunk: first.chunk, count: count, at: block.run(first: index, count: count),
-                    lastLength: request.pieces[index + count - 1].bytes.count)
+                    first.inode, firstChunk: first.chunk, count: UInt32(count),
+                    frames: block.run(first: index, count: count),
+                    lastLength: UInt32(request.pieces[index + count - 1].bytes.count))
                 index += count
             }
         }
@@ -47,11 +49,13 @@ extension VolumeState {
             if !file.isEmpty { dirty[piece.inode] = file }
         }
     }
+}
 
+extension SealRequest {
     /// Pieces that are consecutive chunks of one file, all but the last of them full: one extent.
-    private func runLength(in pieces: [SealRequest.Piece], _ current: [Bool], from start: Int) -> Int {
+    fileprivate func runLength(_ isCurrent: [Bool], from start: Int) -> Int {
         var end = start + 1
-        while end < pieces.count, current[end], pieces[end].inode == pieces[start].inode,
+        while end < pieces.count, isCurrent[end], pieces[end].inode == pieces[start].inode,
             pieces[end].chunk == pieces[end - 1].chunk + 1, pieces[end - 1].bytes.count == Limits.chunkSize
         {
             end += 1

@@ -4,8 +4,8 @@ import SystemPackage
 
 extension VolumeState {
     /// Unsaved file data kept in memory at most; writers wait beyond it.
-    static let dirtyLimit = 64 << 20
-    private static let chunkSize = UInt64(Limits.chunkSize)
+    static let dirtyLimit = 32 << 20
+    static let chunkSize = UInt64(Limits.chunkSize)
 
     /// Takes `data` in at `offset`: afterwards it reads back, and the next commit has it.
     mutating func write(
@@ -23,7 +23,7 @@ extension VolumeState {
         // Bases first: reading them may pause, and a paused operation has changed nothing.
         let firstBase = try base(of: first, in: inode, written: offset..<end)
         let lastBase = last == first ? [] : try base(of: last, in: inode, written: offset..<end)
-        try change { (transaction) throws(Interruption) in
+        _ = try change { (transaction) throws(Interruption) in
             try transaction.noteWrite(inode, range: offset..<end, by: caller)
         }
 

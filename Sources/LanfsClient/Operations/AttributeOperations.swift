@@ -31,9 +31,12 @@ extension Volume {
     public func setExtendedAttribute(
         _ name: [UInt8], of inode: InodeNumber, to value: [UInt8], flags: Int32, by caller: Caller
     ) -> Outcome<Void> {
-        perform { (state) throws(Pause) in
+        let mode: ExtendedAttributeMode =
+            flags & KernelConstant.attributeCreate != 0
+            ? .create : flags & KernelConstant.attributeReplace != 0 ? .replace : .any
+        return perform { (state) throws(Pause) in
             try state.changeWhenWritable { (transaction) throws(Interruption) in
-                try transaction.setExtendedAttribute(name, of: inode, to: value, flags: flags, by: caller)
+                try transaction.setExtendedAttribute(name, of: inode, to: value, mode: mode, by: caller)
             }
         }
     }

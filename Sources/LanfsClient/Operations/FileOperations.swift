@@ -47,9 +47,12 @@ extension Volume {
     }
 
     public func flush(_ handle: Handle, lockOwner: UInt64) -> Outcome<Void> {
-        perform { (state) throws(Pause) in
+        perform { [session = orphanage] (state) throws(Pause) in
             guard let file = state.handles.files[handle] else { throw .failed(.badFileDescriptor) }
-            state.locks.releaseAll(of: lockOwner, in: file.inode)
+            // POSIX: closing any descriptor of a file gives up the process's locks on it.
+            let owner = FileLockOwner(session: session, number: lockOwner)
+            state.locks.unlock(0...UInt64.max, of: owner, at: LockTable.Place(space: .range, inode: file.inode))
+            state.grantLocks()
             if let failure = state.failure, file.flags.contains(.write) { throw .failed(failure) }
         }
     }
@@ -177,3 +180,4 @@ extension VolumeState {
         return file.flags.contains(.synchronous)
     }
 }
+extension Volume: FileSystemOperations {}

@@ -1,4 +1,5 @@
 import LanfsFileSystem
+import LanfsTree
 import SystemPackage
 
 extension Volume {

@@ -11,13 +11,8 @@ final class RootRegister: Sendable {
 
     /// What happened to the lease, told to the volume in order.
     enum Event: Sendable {
-        /// Held until then, with this root to build on.
-        case acquired(RootRecord, until: ContinuousClock.Instant)
-        case renewed(until: ContinuousClock.Instant)
-        /// L3: stop changing the volume.
-        case expired
-        /// Another client's ballot took over.
-        case lost
+        /// Its end is another now: renewed, expired (L3) or lost to another client's ballot. `leaseEnd` says.
+        case leaseMoved
         /// L2: another client waits for the lease.
         case wanted
     }
@@ -30,7 +25,7 @@ final class RootRegister: Sendable {
         case tooLarge
     }
 
-    private struct State {
+    fileprivate struct State {
         var proposer: Proposer<VolumeSigner>
         var acquiring: [CheckedContinuation<RootRecord?, Never>] = []
         var committing: CheckedContinuation<CommitOutcome, Never>?
@@ -44,17 +39,16 @@ final class RootRegister: Sendable {
     private let clock = ContinuousClock()
     private let origin = ContinuousClock.now
     private let transport: Transport
-    private let onEvent: @Sendable (Event) -> Void
+    /// In the order things happened.
+    let events: AsyncStream<Event>
+    private let sink: AsyncStream<Event>.Continuation
     private let log: Logger
 
-    init(
-        proposer: Proposer<VolumeSigner>, log: Logger, transport: @escaping Transport,
-        onEvent: @escaping @Sendable (Event) -> Void
-    ) {
+    init(proposer: Proposer<VolumeSigner>, log: Logger, transport: @escaping Transport) {
         self.state = Mutex(State(proposer: proposer))
         self.log = log
         self.transport = transport
-        self.onEvent = onEvent
+        (events, sink) = AsyncStream.makeStream(of: Event.self)
     }
 
     /// Gets the write lease, after as many rounds and waits as it takes; `nil` once closed.
@@ -103,6 +97,14 @@ final class RootRegister: Sendable {
             return state.acquiring
         }
         for continuation in waiting { continuation.resume(returning: nil) }
+        sink.finish()
+    }
+
+    var isHeld: Bool { state.withLock { $0.isHeld } }
+
+    /// When the lease held now must no longer be trusted (L1).
+    var leaseEnd: ContinuousClock.Instant? {
+        state.withLock { $0.isHeld ? $0.proposer.leaseEnd : nil }.map { origin + $0 }
     }
 
     // MARK: Driving the proposer
@@ -113,9 +115,9 @@ final class RootRegister: Sendable {
         let (effects, events) = state.withLock { state -> ([ProposerEffect], [Event]) in
             guard !state.isClosed else { return ([], []) }
             let effects = state.proposer.step(event, now: now, random: .random(in: 0...UInt64.max))
-            return (effects, state.note(effects, origin: origin))
+            return (effects, state.note(effects))
         }
-        for event in events { onEvent(event) }
+        for event in events { sink.yield(event) }
         for effect in effects { carryOut(effect) }
     }
 
@@ -165,25 +167,24 @@ final class RootRegister: Sendable {
 
 extension RootRegister.State {
     /// What the volume must hear of these effects, with the lease's end as it now is.
-    fileprivate mutating func note(_ effects: [ProposerEffect], origin: ContinuousClock.Instant) -> [RootRegister.Event] {
+    fileprivate mutating func note(_ effects: [ProposerEffect]) -> [RootRegister.Event] {
         var events: [RootRegister.Event] = []
         for effect in effects {
             switch effect {
-            case .acquired(let record):
+            case .acquired:
                 isHeld = true
                 toldEnd = proposer.leaseEnd
-                events.append(.acquired(record, until: origin + (toldEnd ?? .zero)))
             case .unknown, .lost:
                 isHeld = false
-                events.append(.lost)
-            case .expired: events.append(.expired)
+                events.append(.leaseMoved)
+            case .expired: events.append(.leaseMoved)
             case .wanted: events.append(.wanted)
             case .send, .wake, .committed, .tooLarge, .moved, .troubled: break
             }
         }
         if isHeld, let end = proposer.leaseEnd, end != toldEnd {
             toldEnd = end
-            events.append(.renewed(until: origin + end))
+            events.append(.leaseMoved)
         }
         return events
     }

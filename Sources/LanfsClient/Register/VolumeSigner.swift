@@ -5,10 +5,10 @@ import LanfsProtocol
 struct VolumeSigner: RecordSigner {
     let key: SigningKey
 
-    func hash(_ bytes: [UInt8]) -> RecordHash { bytes.withUnsafeBytes { RecordHash(hashing: $0) } }
+    func hash(_ bytes: [UInt8]) -> RecordHash { RecordHasher().hash(bytes) }
 
     func isValid(signature: [UInt8], of message: [UInt8], by volume: VolumeID) -> Bool {
-        SigningKey.verify(signature: signature, message: message, publicKey: volume.bytes)
+        RecordHasher().isValid(signature: signature, of: message, by: volume)
     }
 
     func sign(_ message: [UInt8]) -> [UInt8] { key.sign(message) }

@@ -13,10 +13,11 @@ extension Volume {
             blocks.append(block)
             return block.frames
         }
-        for block in blocks { await self.blocks.upload(block) }
+        let gcEpoch = current { $0.chain.record.gcEpoch }
+        for block in blocks { await self.blocks.upload(block, gcEpoch: gcEpoch) }
         let stored = blocks
         try await runToEnd { (state) throws(Pause) in
-            try state.install(checkpoint, blocks: stored, sequence: prepared.contents.treeSequence)
+            try state.install(checkpoint, blocks: stored)
         }
     }
 
@@ -31,34 +32,38 @@ extension Volume {
         guard !dead.isEmpty else { return }
         try await blocks.free(dead.map(\.block), gcEpoch: chain.record.gcEpoch)
         try await runToEnd { (state) throws(Pause) in
-            try state.changeUncounted { (transaction) throws(Interruption) in try transaction.forgetDead(dead) }
+            try state.changeUncounted { (transaction) throws(Interruption) in transaction.forgetDead(dead) }
         }
     }
 }
 
 extension VolumeState {
     /// Continues from a checkpoint that holds the state of the last commit.
-    mutating func install(_ checkpoint: Checkpoint, blocks: [SealedBlock], sequence: UInt64) throws(Pause) {
+    mutating func install(_ checkpoint: Checkpoint, blocks: [SealedBlock]) throws(Pause) {
         let since = pending.map { Change(key: $0.key, value: $0.value) }
         do throws(MissingNode) {
             try tree.install(checkpoint, changesSince: since, nodes: nodes)
         } catch {
             throw .node(error)
         }
-        let freedChangeBlocks = chain.changeBlocks
+        let superseded = chain.changeBlocks
         try changeUncounted { (transaction) throws(Interruption) in
             for block in blocks {
-                try transaction.registerBlock(block.id, length: UInt64(block.bytes.readableBytes))
-                for frame in block.frames { try transaction.addLive(frame) }
+                let length = UInt32(block.bytes.readableBytes)
+                try transaction.registerBlock(block.id, length: length, kind: .tree)
+                for frame in block.frames { try transaction.retain(frame, kind: .tree) }
             }
             for frame in checkpoint.freed { try transaction.release(frame) }
-            for block in freedChangeBlocks { try transaction.markDead(block) }
+            // What a change block says is in the tree now: it is dead from the commit on that names this checkpoint.
+            for (block, length) in superseded {
+                try transaction.registerBlock(block, length: length, kind: .changes)
+                try transaction.discardUnusedBlock(block)
+            }
         }
         chain.contents.tree = checkpoint.root
         chain.contents.treeSequence = chain.record.sequence
         chain.contents.newestChange = nil
         chain.contents.changesSinceCheckpoint = 0
         chain.changeBlocks = []
-        chain.changeBytes = 0
     }
 }

@@ -42,8 +42,7 @@ extension Volume {
         var contents = chain.contents
         contents.transaction = TransactionID(incarnation: incarnation, number: chain.nextNumber)
         var blocks = cut.blocks
-        var changeBlocks: [BlockID] = []
-        var changeBytes = 0
+        var changeBlocks: [(block: BlockID, length: UInt32)] = []
         for var set in ChangeSet(sequence: chain.record.sequence + 1, previous: nil, changes: changes).split() {
             set.previous = contents.newestChange
             let payloads = set.payloads()
@@ -51,17 +50,17 @@ extension Volume {
             contents.newestChange = block.run(first: 0, count: payloads.count)
             contents.changesSinceCheckpoint += 1
             blocks.append(block)
-            changeBlocks.append(block.id)
-            changeBytes += block.bytes.readableBytes
+            changeBlocks.append((block.id, UInt32(block.bytes.readableBytes)))
         }
         return PreparedCommit(
             operations: cut.operations, contents: contents, blocks: blocks, changeBlocks: changeBlocks,
-            changeBytes: changeBytes, tree: cut.tree)
+            tree: cut.tree)
     }
 
     /// Brings a prepared commit to its end. After an error it stays prepared and is tried again by the next commit.
     private func finish(_ prepared: PreparedCommit) async throws(VolumeError) {
-        for block in prepared.blocks { await blocks.upload(block) }
+        let gcEpoch = current { $0.chain.record.gcEpoch }
+        for block in prepared.blocks { await blocks.upload(block, gcEpoch: gcEpoch) }
         // B2: legal only once every block is on disk.
         try await blocks.flush()
         let record = try await choose(prepared)
@@ -69,7 +68,6 @@ extension Volume {
             state.chain.record = record
             state.chain.contents = prepared.contents
             state.chain.changeBlocks += prepared.changeBlocks
-            state.chain.changeBytes += prepared.changeBytes
             state.chain.nextNumber = prepared.contents.transaction.number + 1
             state.committedOperations = prepared.operations
             state.prepared = nil

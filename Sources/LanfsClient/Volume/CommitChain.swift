@@ -7,12 +7,12 @@ struct CommitChain {
     var record: RootRecord
     var contents: RootContents
     /// Change blocks since the checkpoint; the next checkpoint frees them.
-    var changeBlocks: [BlockID] = []
-    /// Bytes in them.
-    var changeBytes = 0
+    var changeBlocks: [(block: BlockID, length: UInt32)] = []
+    /// The number of this client's next commit (T5).
+    var nextNumber: UInt64 = 1
 
     /// Worth a checkpoint: mounting has to read every change block, one after the other.
-    var wantsCheckpoint: Bool { changeBlocks.count >= 64 || changeBytes >= 4 << 20 }
+    var wantsCheckpoint: Bool { changeBlocks.count >= 64 || changeBlocks.reduce(0) { $0 + Int($1.length) } >= 4 << 20 }
 }
 
 /// Everything one commit consists of, kept until its outcome is known (P5).
@@ -22,8 +22,7 @@ struct PreparedCommit: Sendable {
     let contents: RootContents
     /// Data, node and change blocks it refers to that were sealed for it.
     let blocks: [SealedBlock]
-    let changeBlocks: [BlockID]
-    let changeBytes: Int
+    let changeBlocks: [(block: BlockID, length: UInt32)]
     /// The tree as of this commit, for a checkpoint.
     let tree: Tree
 }
@@ -47,9 +46,28 @@ extension VolumeState {
             try adopt(block, for: request)
             blocks.append(block)
         }
+        try stampDeadBlocks()
         let changes = pending
         pending = [:]
         return Cut(operations: operations, changes: changes, blocks: blocks, tree: tree)
+    }
+
+    /// Blocks that died since the last commit go on the dead list under this commit's number: that is what tells when
+    /// nobody can still need them (G8).
+    private mutating func stampDeadBlocks() throws(Pause) {
+        var died: [Change] = []
+        for (key, value) in pending {
+            if case .dead? = RecordKey(key) { died.append(Change(key: key, value: value)) }
+        }
+        guard !died.isEmpty else { return }
+        died.sort { $0.key < $1.key }
+        let stamped = stampDead(died, with: chain.record.sequence + 1)
+        do throws(MissingNode) {
+            try tree.apply(stamped, nodes: nodes)
+        } catch {
+            throw .node(error)
+        }
+        for change in stamped { pending[change.key] = .some(change.value) }
     }
 
     /// Every unsealed chunk, also those a background seal is under way for: that seal then finds them gone and its

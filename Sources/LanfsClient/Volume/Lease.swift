@@ -39,11 +39,9 @@ extension Volume {
     /// What the register says of the lease.
     func note(_ event: RootRegister.Event) {
         switch event {
-        case .acquired: break
-        case .renewed(let end):
+        case .leaseMoved:
+            let end = register.leaseEnd
             update { state in if state.leaseEnd != nil { state.leaseEnd = end } }
-        case .expired, .lost:
-            update { $0.leaseEnd = nil }
         case .wanted:
             Task.detached { await self.handOver() }
         }

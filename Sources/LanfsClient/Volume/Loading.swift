@@ -46,8 +46,7 @@ extension Volume {
     func load(_ record: RootRecord) async throws(VolumeError) {
         let contents = try open(record)
         var sets: [ChangeSet] = []
-        var blockIDs: [BlockID] = []
-        var bytes = 0
+        var changeBlocks: [(block: BlockID, length: UInt32)] = []
         var next = contents.newestChange
         while let ref = next {
             do {
@@ -59,12 +58,11 @@ extension Volume {
             } catch {
                 throw .damaged("change block \(ref.block.hex.prefix(16)) (\(error))")
             }
-            blockIDs.append(ref.block)
-            bytes += Int(ref.length)
+            changeBlocks.append((ref.block, ref.length))
             guard sets.count <= 1 << 16 else { throw .damaged("the chain of change blocks, which does not end,") }
         }
         let chain = CommitChain(
-            record: record, contents: contents, changeBlocks: blockIDs.reversed(), changeBytes: bytes,
+            record: record, contents: contents, changeBlocks: changeBlocks.reversed(),
             nextNumber: contents.transaction.incarnation == incarnation ? contents.transaction.number + 1 : 1)
         let changes = sets.reversed().flatMap(\.changes)
         try await runToEnd { (state) throws(Pause) in
@@ -86,7 +84,7 @@ extension Volume {
 extension VolumeState {
     mutating func missingFrames(of inode: InodeNumber, in range: Range<UInt64>) throws(Pause) -> [FrameRef] {
         let plan = try read { (transaction) throws(Interruption) in
-            try transaction.readPlan(inode, offset: range.lowerBound, count: range.upperBound - range.lowerBound)
+            try transaction.readPlan(inode, offset: range.lowerBound, count: range.count)
         }
         return plan.compactMap { piece in
             if case .frame(let ref, _, _) = piece, !frames.contains(ref.name) { ref } else { nil }

@@ -50,7 +50,7 @@ extension Volume {
     /// block, so a reader always finds it in one of the two.
     fileprivate func seal(_ request: SealRequest) async {
         let block = SealedBlock(frames: request.pieces.map(\.bytes))
-        await blocks.upload(block)
+        await blocks.upload(block, gcEpoch: current { $0.chain.record.gcEpoch })
         do {
             try await run { (state) throws(Pause) in try state.adopt(block, for: request) }
         } catch {

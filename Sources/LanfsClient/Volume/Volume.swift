@@ -1,5 +1,6 @@
 import LanfsCrypto
 import LanfsFileSystem
+import LanfsNetwork
 import LanfsProtocol
 import LanfsTree
 import Logging
@@ -15,27 +16,39 @@ public final class Volume: Sendable {
     let key: VolumeKey
     let blocks: BlockPool
     let register: RootRegister
+    let link: ServerLink
+    let memory: RootMemory
+    let pins: ServerPins
     let options: VolumeOptions
     let log: Logger
 
     private let state: Mutex<VolumeState>
-    let committer: Committer
-    let sealer: Sealer
+    let committer = Committer()
+    let sealer = Sealer()
+    let fetcher = FrameFetcher()
+    let leaseLock = AsyncLock()
+    /// This life of this client: names its commits (T5) and the unnamed files it keeps open.
+    let incarnation: UInt128
+    var orphanage: Incarnation {
+        Incarnation(high: UInt64(truncatingIfNeeded: incarnation >> 64), low: UInt64(truncatingIfNeeded: incarnation))
+    }
 
     init(
-        key: VolumeKey, blocks: BlockPool, register: RootRegister, options: VolumeOptions, state: consuming sending VolumeState,
+        id: VolumeID, key: VolumeKey, incarnation: UInt128, link: ServerLink, pins: ServerPins, blocks: BlockPool,
+        register: RootRegister, memory: RootMemory, options: VolumeOptions, state: consuming sending VolumeState,
         log: Logger
-    ) throws(VolumeError) {
-        guard let id = VolumeID(key.volumeID) else { throw .damaged("the volume key's public half") }
+    ) {
         self.id = id
+        self.link = link
+        self.pins = pins
+        self.memory = memory
         self.key = key
         self.blocks = blocks
         self.register = register
         self.options = options
         self.log = log
+        self.incarnation = incarnation
         self.state = Mutex(state)
-        self.committer = Committer()
-        self.sealer = Sealer()
     }
 
     /// Runs `body` on memory. Work that it asked for (sealing full groups) starts once the lock is free.
@@ -85,10 +98,11 @@ public final class Volume: Sendable {
     ) async -> Result<Value, Errno> {
         var pause = pause
         while true {
-            do throws(Errno) {
+            do throws(VolumeError) {
                 try await resolve(pause)
             } catch {
-                return .failure(error)
+                log.error("\(error)")
+                return .failure(error.errno)
             }
             switch attempt(body) {
             case .success(let value): return .success(value)
@@ -98,24 +112,39 @@ public final class Volume: Sendable {
         }
     }
 
-    /// Brings what a paused operation waits for.
-    private func resolve(_ pause: Pause) async throws(Errno) {
-        do throws(VolumeError) {
-            switch pause {
-            case .failed(let errno): throw errno
-            case .node(let missing): try await loadNode(missing)
-            case .frames(let frames): try await loadFrames(frames)
-            case .lease: try await acquireLease()
-            case .room: try await makeRoom()
-            case .inodes: try await reserveInodeNumbers()
+    /// Looks at the state.
+    func current<Value: Sendable>(_ body: (borrowing VolumeState) -> Value) -> Value {
+        state.withLock { body($0) }
+    }
+
+    /// Changes the state by what cannot pause.
+    @discardableResult
+    func update<Value: Sendable>(_ body: (inout VolumeState) -> Value) -> Value {
+        state.withLock { body(&$0) }
+    }
+
+    /// Like `run`, for our own work, whose errors are told to people.
+    func runToEnd<Value: Sendable>(
+        _ body: @Sendable (inout VolumeState) throws(Pause) -> Value
+    ) async throws(VolumeError) -> Value {
+        while true {
+            switch attempt(body) {
+            case .success(let value): return value
+            case .failure(.failed(let errno)): throw .failed(errno)
+            case .failure(let pause): try await resolve(pause)
             }
-        } catch let error as VolumeError {
-            log.error("\(error)")
-            throw error.errno
-        } catch let error as Errno {
-            throw error
-        } catch {
-            throw .ioError
+        }
+    }
+
+    /// Brings what a paused operation waits for.
+    private func resolve(_ pause: Pause) async throws(VolumeError) {
+        switch pause {
+        case .failed(let errno): throw .failed(errno)
+        case .node(let missing): try await loadNode(missing)
+        case .frames(let frames): try await loadFrames(frames)
+        case .lease: try await acquireLease()
+        case .room: try await makeRoom()
+        case .inodes: try await reserveInodeNumbers()
         }
     }
 }

@@ -1,3 +1,4 @@
+import LanfsLocal
 import LanfsNetwork
 import LanfsProtocol
 import SystemPackage
@@ -5,7 +6,12 @@ import SystemPackage
 /// Why a volume cannot be opened, read or saved, in words for the person who uses it.
 public enum VolumeError: Error, Sendable, CustomStringConvertible {
     case network(NetworkError)
+    case local(LocalFileError)
+    /// The keeper's journals are gone or rolled back (A5, A6): it does not vote any more.
+    case keeperLost(ServerID)
     case refused(Refusal)
+    /// Nobody answered.
+    case noServer
     /// No server that was reached knows the volume (F5).
     case unknownVolume(VolumeID)
     case alreadyExists(VolumeID)
@@ -19,14 +25,22 @@ public enum VolumeError: Error, Sendable, CustomStringConvertible {
     case overtaken
     case timedOut
     case closed
+    /// The file system itself says no.
+    case failed(Errno)
 
     public var description: String {
         switch self {
         case .network(let error): "\(error)"
+        case .local(let error): "\(error)"
+        case .keeperLost(let server):
+            "the server \(server.hex.prefix(16)) lost its record of the volume's newest state and must not vote on it any more; "
+                + "what its disk still holds is untouched"
         case .refused(let refusal): "the server refused: \(refusal.detail)"
         case .unknownVolume(let id):
             "no server here knows the volume \(id.hex.prefix(16)). If it is new, create it with --create; if it exists, "
                 + "start its servers or name one with --server HOST"
+        case .noServer:
+            "no lanfs server answered on this network. Start one with: lanfs serve; or name its host with --server HOST"
         case .alreadyExists(let id): "the volume \(id.hex.prefix(16)) exists already"
         case .damaged(let what): "\(what) is damaged: it does not open or decode"
         case .rolledBack(let what):
@@ -37,13 +51,14 @@ public enum VolumeError: Error, Sendable, CustomStringConvertible {
             "another client changed the volume while this one was cut off with unsaved work; what could not be saved is kept aside"
         case .timedOut: "the servers did not answer in time"
         case .closed: "the volume is being closed"
+        case .failed(let errno): "\(errno)"
         }
     }
 
     public var errno: Errno {
         switch self {
         case .refused(let refusal) where refusal.reason == .full: .noSpace
-        case .timedOut: .ioError
+        case .failed(let errno): errno
         default: .ioError
         }
     }

@@ -8,7 +8,8 @@ import SystemPackage
 struct VolumeState {
     // MARK: The tree and what was done to it
     var tree: Tree
-    let nodes: NodeCache
+    private let guarded: GuardedNodes
+    var nodes: NodeCache { guarded.cache }
     /// Changes since the last commit was cut, newest value of each key.
     var pending: [Key: [UInt8]?] = [:]
     /// Operations acknowledged so far; a commit covers a prefix of them (T1).
@@ -31,8 +32,13 @@ struct VolumeState {
     var handles = HandleTable()
     var lookups: [InodeNumber: UInt64] = [:]
     var locks = LockTable()
+    /// Who waits for which ticket of the lock table.
+    var lockWaiters: [LockTable.Ticket: CheckedContinuation<Bool, Never>] = [:]
 
     // MARK: Standing
+    var chain: CommitChain
+    /// A commit under way, or one whose outcome is not known yet (P5).
+    var prepared: PreparedCommit?
     /// This client may change the volume until then (L1); checked at every change.
     var leaseEnd: ContinuousClock.Instant?
     var readOnly: Bool
@@ -43,9 +49,10 @@ struct VolumeState {
     /// Inodes whose contents another client may have changed since the kernel cached them.
     var changedElsewhere: Set<InodeNumber> = []
 
-    init(tree: Tree, nodeMemory: Int, frameMemory: Int, readOnly: Bool) {
-        self.tree = tree
-        self.nodes = NodeCache(limitBytes: nodeMemory)
+    init(chain: CommitChain, nodeMemory: Int, frameMemory: Int, readOnly: Bool) {
+        self.chain = chain
+        self.tree = Tree(root: chain.contents.tree)
+        self.guarded = GuardedNodes(cache: NodeCache(limitBytes: nodeMemory))
         self.frames = FrameCache(limit: frameMemory)
         self.readOnly = readOnly
     }
@@ -108,7 +115,15 @@ struct VolumeState {
         return number
     }
 
-    var hasUncommittedWork: Bool { operations > committedOperations || !pending.isEmpty || !dirty.isEmpty }
+    var hasUncommittedWork: Bool { operations > committedOperations || !pending.isEmpty || prepared != nil }
+}
+
+/// The node cache as part of the state.
+///
+/// `@unchecked Sendable`: this reference is the only one (made in the initializer of the state, handed out only to code that
+/// has the state), and the state lives in a mutex, so one thread at a time reaches the cache.
+private struct GuardedNodes: @unchecked Sendable {
+    let cache: NodeCache
 }
 
 /// How much the servers can still take, so that a write that would not fit fails with ENOSPC instead of being
@@ -122,6 +137,12 @@ struct Room {
     private(set) var free: UInt64 = .max
     /// Acknowledged or sent since they said so.
     private(set) var promised: UInt64 = 0
+
+    /// Bytes that applications may still use.
+    var left: UInt64 {
+        let taken = promised + Self.reserve
+        return free == .max ? 0 : free > taken ? free - taken : 0
+    }
 
     func has(_ bytes: Int) -> Bool {
         let taken = promised &+ UInt64(bytes) &+ Self.reserve

@@ -1,0 +1,123 @@
+import LanfsCrypto
+import LanfsLocal
+import LanfsNetwork
+import LanfsProtocol
+import NIOCore
+
+/// Finds the server that keeps a volume: where it was last, by broadcast, and at the hosts a person named.
+public struct ServerFinder: Sendable {
+    /// A host that a person named; without a port it is asked by a discovery datagram.
+    public struct Host: Equatable, Sendable {
+        public var name: String
+        public var port: Int?
+
+        public init(name: String, port: Int?) {
+            self.name = name
+            self.port = port
+        }
+    }
+
+    public var hosts: [Host]
+    public var discoveryPort: Int
+    public var wait: Duration
+    let pins: ServerPins
+    let directories: UserDirectories
+    let group: any EventLoopGroup
+
+    public init(
+        hosts: [Host] = [], discoveryPort: Int = DiscoveryResponder.standardPort, wait: Duration = .milliseconds(700),
+        pins: ServerPins, directories: UserDirectories, group: any EventLoopGroup
+    ) {
+        self.hosts = hosts
+        self.discoveryPort = discoveryPort
+        self.wait = wait
+        self.pins = pins
+        self.directories = directories
+        self.group = group
+    }
+
+    /// Everyone who answers. `need`: bytes of free room.
+    public func search(
+        for volume: VolumeID? = nil, need: UInt64 = 0, wanted: ServerID? = nil
+    ) async throws(NetworkError) -> [FoundServer] {
+        var search = ServerSearch()
+        search.port = discoveryPort
+        search.need = need
+        search.wait = wait
+        search.wanted = wanted
+        search.hosts = hosts.filter { $0.port == nil }.map { Endpoint(host: $0.name, port: discoveryPort) }
+        if let volume {
+            search.volumeToken = { Discovery.token(volume: volume, nonce: $0, RecordHasher()) }
+        }
+        return try await search.run(group: group)
+    }
+
+    /// The server of `volume`. With `create`, the one with the most room when none keeps it yet.
+    public func server(of volume: VolumeID, create: Bool) async throws(VolumeError) -> VolumeServer {
+        if let named = try await namedServer() { return named }
+        let remembered = try lastServer(of: volume)
+        if let remembered, !pins.endpoints(of: remembered).isEmpty, hosts.isEmpty {
+            // Asked there first; the link searches by broadcast at the same time.
+            return server(remembered, nil, pins.endpoints(of: remembered), capacity: 0)
+        }
+        let found: [FoundServer]
+        do throws(NetworkError) {
+            found = try await search(for: volume, wanted: remembered)
+        } catch {
+            throw .network(error)
+        }
+        if let remembered {
+            let endpoints = found.first { $0.server == remembered }?.endpoints ?? pins.endpoints(of: remembered)
+            return server(remembered, nil, endpoints, capacity: 0)
+        }
+        if let holder = found.first(where: \.holdsVolume) { return server(holder) }
+        guard create else { throw found.isEmpty ? .noServer : .unknownVolume(volume) }
+        guard let roomiest = found.max(by: { $0.free < $1.free }) else { throw .noServer }
+        return server(roomiest)
+    }
+
+    private func lastServer(of volume: VolumeID) throws(VolumeError) -> ServerID? {
+        do throws(LocalFileError) {
+            return try RootMemory(volume: volume, directories: directories).server
+        } catch {
+            throw .local(error)
+        }
+    }
+
+    /// `--server HOST:PORT`: whoever proves a key there.
+    private func namedServer() async throws(VolumeError) -> VolumeServer? {
+        let endpoints = hosts.compactMap { host in host.port.map { Endpoint(host: host.name, port: $0) } }
+        guard !endpoints.isEmpty else { return nil }
+        do throws(NetworkError) {
+            let connection = try await RPCConnection.connect(to: endpoints, server: nil, pins: pins, group: group)
+            defer { connection.close() }
+            return server(connection.server, nil, endpoints, capacity: 0)
+        } catch {
+            throw .network(error)
+        }
+    }
+
+    func server(_ found: FoundServer) -> VolumeServer {
+        server(found.server, found.name, found.endpoints, capacity: found.capacity)
+    }
+
+    private func server(
+        _ id: ServerID, _ name: String?, _ endpoints: [Endpoint], capacity: UInt64
+    ) -> VolumeServer {
+        VolumeServer(
+            server: id, name: name ?? fingerprint(of: id.bytes), endpoints: endpoints, capacity: capacity,
+            resolve: { [self] in
+                let found = try? await search(wanted: id)
+                return found?.first { $0.server == id }?.endpoints ?? []
+            })
+    }
+}
+
+/// The hash of discovery tokens, which needs no key.
+struct RecordHasher: RecordVerifier {
+    func hash(_ bytes: [UInt8]) -> RecordHash { bytes.withUnsafeBytes { RecordHash(hashing: $0) } }
+
+    func isValid(signature: [UInt8], of message: [UInt8], by volume: VolumeID) -> Bool {
+        SigningKey.verify(signature: signature, message: message, publicKey: volume.bytes)
+    }
+}

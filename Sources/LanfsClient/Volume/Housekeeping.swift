@@ -1,0 +1,68 @@
+import LanfsFileSystem
+import LanfsProtocol
+import LanfsTree
+import SystemPackage
+
+extension Volume {
+    /// Takes a range of inode numbers for this client (T4); the next commit has it, before or with their first use.
+    func reserveInodeNumbers() async throws(VolumeError) {
+        try await runToEnd { (state) throws(Pause) in
+            guard state.inodeNumbers.isEmpty else { return }
+            state.inodeNumbers = try state.changeWhenWritable { (transaction) throws(Interruption) in
+                try transaction.reserveInodes()
+            }
+        }
+    }
+
+    /// The last descriptor of a file was closed: if it has no name any more, it goes.
+    func releaseIfOrphan(_ inode: InodeNumber) {
+        let orphanage = orphanage
+        let outcome = perform { (state) throws(Pause) in
+            guard !state.handles.isOpen(inode) else { return }
+            let links: UInt32
+            do throws(Pause) {
+                links = try state.read { (transaction) throws(Interruption) in
+                    try transaction.attributes(of: inode).linkCount
+                }
+            } catch .failed {
+                return
+            }
+            guard links == 0 else { return }
+            try state.changeWhenWritable { (transaction) throws(Interruption) in
+                try transaction.releaseOrphan(inode, of: orphanage)
+            }
+            state.discardDirty(of: inode, chunks: 0..<UInt64.max)
+        }
+        if case .later(let rest) = outcome { Task.detached { _ = await rest() } }
+    }
+
+    /// Removes what deleted and emptied large files left behind, some at a time, so that deleting takes the same time
+    /// whatever the size. Returns whether nothing is left.
+    func reapTrimmed() async throws(VolumeError) -> Bool {
+        try await runToEnd { (state) throws(Pause) in
+            try state.changeUncounted { (transaction) throws(Interruption) in try transaction.reapTrimmed(limit: 1024) }
+        }
+    }
+
+    /// Files without a name that a client which is no longer there had open.
+    func releaseForeignOrphans() async throws(VolumeError) {
+        let own = orphanage
+        while true {
+            let released = try await runToEnd { (state) throws(Pause) in
+                try state.changeWhenWritable { (transaction) throws(Interruption) in
+                    let orphans = try transaction.orphans(limit: 256).filter { $0.incarnation != own }
+                    for orphan in orphans { try transaction.releaseOrphan(orphan.inode, of: orphan.incarnation) }
+                    return orphans.count
+                }
+            }
+            if released == 0 { return }
+        }
+    }
+
+    /// Asks the servers how much room is left.
+    func refreshRoom() async throws(VolumeError) {
+        let status = try await blocks.status()
+        let sent = blocks.outstandingBytes
+        update { $0.room.learn(capacity: status.capacity, free: status.free, outstanding: sent + $0.dirtyBytes) }
+    }
+}
