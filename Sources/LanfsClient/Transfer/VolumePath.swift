@@ -26,7 +26,7 @@ public struct VolumePath: Hashable, Sendable, CustomStringConvertible {
 
     public func appending(_ name: [UInt8]) -> VolumePath { VolumePath(names: names + [name]) }
 
-    public var description: String { names.isEmpty ? "/" : String(decoding: names.joined(separator: [UInt8(ascii: "/")]), as: UTF8.self) }
+    public var description: String { names.isEmpty ? "/" : String(decoding: Array(names.joined(separator: [UInt8(ascii: "/")])), as: UTF8.self) }
 }
 
 extension Outcome {

@@ -1,0 +1,68 @@
+import LanfsFileSystem
+
+/// A file or directory of a volume, as `ls` shows it.
+public struct Listed: Sendable {
+    public var path: VolumePath
+    public var attributes: Attributes
+    /// Of a symbolic link.
+    public var target: [UInt8]?
+}
+
+extension Volume {
+    /// What is at `path`: the entries of a directory, or the file itself. `isRecursive`: all below too, each directory
+    /// before what is in it. Sorted by name. `visit` gets a directory's path and its entries.
+    public func list(
+        _ path: VolumePath, isRecursive: Bool, _ visit: (VolumePath, [Listed]) throws(TransferError) -> Void
+    ) async throws(TransferError) {
+        let files = VolumeFiles(volume: self)
+        guard let attributes = try await files.find(path) else { throw .notFound(path.description) }
+        guard attributes.type == .directory else {
+            return try visit(path.parent, [try await files.listed(path, attributes)])
+        }
+        if path.isDirectory || attributes.type == .directory {
+            var directories = [(path, attributes)]
+            while let (path, attributes) = directories.popLast() {
+                var listed: [Listed] = []
+                for entry in try await files.entries(of: attributes.inode, at: path) {
+                    guard let attributes = entry.attributes else { continue }
+                    listed.append(try await files.listed(path.appending(entry.entry.name), attributes))
+                }
+                try visit(path, listed)
+                guard isRecursive else { return }
+                directories += listed.filter { $0.attributes.type == .directory }.map { ($0.path, $0.attributes) }
+                    .reversed()
+            }
+        }
+    }
+
+    /// Removes a file, or a directory: with everything in it when `isRecursive`, else only an empty one is refused too.
+    public func remove(_ path: VolumePath, isRecursive: Bool) async throws(TransferError) {
+        let files = VolumeFiles(volume: self)
+        guard let attributes = try await files.find(path) else { throw .notFound(path.description) }
+        guard let name = path.name else { throw .remote(action: "remove", path: "/", .resourceBusy) }
+        guard let parent = try await files.find(path.parent) else { throw .notFound(path.parent.description) }
+        try await files.remove(path, name, attributes, from: parent.inode, isRecursive)
+    }
+}
+
+extension VolumeFiles {
+    fileprivate func listed(_ path: VolumePath, _ attributes: Attributes) async throws(TransferError) -> Listed {
+        let target =
+            attributes.type == .symlink ? try await attempt("read", path, volume.readLink(attributes.inode)) : nil
+        return Listed(path: path, attributes: attributes, target: target)
+    }
+
+    fileprivate func remove(
+        _ path: VolumePath, _ name: [UInt8], _ attributes: Attributes, from parent: InodeNumber, _ isRecursive: Bool
+    ) async throws(TransferError) {
+        guard attributes.type == .directory else {
+            return try await attempt("remove", path, volume.unlink(name, in: parent, by: caller))
+        }
+        guard isRecursive else { throw .isDirectory(path.description) }
+        for entry in try await entries(of: attributes.inode, at: path) {
+            guard let child = entry.attributes else { continue }
+            try await remove(path.appending(entry.entry.name), entry.entry.name, child, from: attributes.inode, true)
+        }
+        try await attempt("remove", path, volume.removeDirectory(name, in: parent, by: caller))
+    }
+}
