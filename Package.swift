@@ -8,7 +8,10 @@ let swift: [SwiftSetting] = [.swiftLanguageMode(.v6)]
 // of its architecture. Debug builds stay dynamic: they link in a tenth of the time.
 let staticCompile: [SwiftSetting] = swift + [.unsafeFlags(["-static-stdlib"], .when(configuration: .release))]
 let staticLink: [LinkerSetting] = [
-    .unsafeFlags(["-static-executable", "-Xlinker", "-s"], .when(configuration: .release))
+    .unsafeFlags(["-static-executable", "-Xlinker", "-s"], .when(configuration: .release)),
+    // swift-crypto brings FoundationEssentials in, whose static library does not name what it needs itself.
+    .linkedLibrary("_FoundationCollections", .when(configuration: .release)),
+    .linkedLibrary("_FoundationCShims", .when(configuration: .release)),
 ]
 
 let log: Target.Dependency = .product(name: "Logging", package: "swift-log")
@@ -31,6 +34,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CSodium"),
         .systemLibrary(name: "CFuse"),
+        .systemLibrary(name: "CLinux"),
         .target(
             name: "LanfsCrypto", dependencies: ["CSodium", .product(name: "Crypto", package: "swift-crypto")],
             swiftSettings: swift),
@@ -41,7 +45,7 @@ let package = Package(
             dependencies: ["LanfsProtocol", .product(name: "OrderedCollections", package: "swift-collections")],
             swiftSettings: swift),
         .target(name: "LanfsFileSystem", dependencies: ["LanfsTree", system], swiftSettings: swift),
-        .target(name: "LanfsStore", dependencies: ["LanfsProtocol", log, system], swiftSettings: swift),
+        .target(name: "LanfsStore", dependencies: ["LanfsProtocol", "CLinux", log, system], swiftSettings: swift),
         .target(name: "LanfsNetwork", dependencies: ["LanfsProtocol", log] + nio, swiftSettings: swift),
         .target(name: "LanfsServer", dependencies: ["LanfsLocal", "LanfsStore", "LanfsNetwork"], swiftSettings: swift),
         .target(
@@ -52,7 +56,7 @@ let package = Package(
             swiftSettings: swift),
         .target(name: "LanfsMount", dependencies: ["LanfsClient", "CFuse"], swiftSettings: swift),
         .executableTarget(
-            name: "lanfs", dependencies: ["LanfsServer", "LanfsClient", "LanfsMount"],
+            name: "lanfs", dependencies: ["LanfsServer", "LanfsClient", "LanfsMount", log] + nio,
             swiftSettings: staticCompile, linkerSettings: staticLink),
 
         .testTarget(name: "LanfsCryptoTests", dependencies: ["LanfsCrypto"], swiftSettings: swift),

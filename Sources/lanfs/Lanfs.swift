@@ -1,13 +1,36 @@
 import Glibc
+import LanfsMount
 
 @main
 struct Lanfs {
-    static func main() async {
-        exit(await run(Argument.ofProcess()))
+    /// Not `async`: a mount forks, and threads do not survive a fork, so nothing may start one before.
+    static func main() {
+        let words = Argument.ofProcess()
+        let role = Role(words)
+        // Transfers end on Ctrl-C as any program does; what they have brought over is resumed.
+        if role != .transfer { Signals.block() }
+        let readiness = Daemon.start(foreground: role != .backgroundMount)
+        Task.detached { exit(await run(words, readiness)) }
+        while true { pause() }
+    }
+
+    /// What kind of life the process will have; known before anything else starts.
+    private enum Role {
+        case transfer, service, backgroundMount
+
+        init(_ words: [Argument]) {
+            switch try? Invocation.parse(words) {
+            case .serve?: self = .service
+            case .mount(let options)?: self = options.foreground ? .service : .backgroundMount
+            case .mountHelper(let helper)? where !helper.isRehearsal:
+                self = helper.options.foreground ? .service : .backgroundMount
+            default: self = .transfer
+            }
+        }
     }
 
     /// Does what the words ask for and gives back the exit status.
-    static func run(_ words: [Argument]) async -> Int32 {
+    static func run(_ words: [Argument], _ readiness: Readiness) async -> Int32 {
         let isMountHelper = Invocation.isMountHelper(words)
         func status(_ code: ExitCode) -> Int32 { isMountHelper ? code.asMountHelper : code.rawValue }
         let invocation: Invocation
@@ -18,14 +41,14 @@ struct Lanfs {
             return status(.usage)
         }
         do {
-            return status(try await run(invocation))
+            return status(try await run(invocation, readiness))
         } catch {
             if !error.message.isEmpty { StandardError.write("\(invocation.name): \(error.message)\n") }
             return status(error.code)
         }
     }
 
-    private static func run(_ invocation: Invocation) async throws(CommandError) -> ExitCode {
+    private static func run(_ invocation: Invocation, _ readiness: Readiness) async throws(CommandError) -> ExitCode {
         switch invocation {
         case .overview:
             StandardError.write(HelpText.overview)
@@ -38,8 +61,8 @@ struct Lanfs {
             return .success
         case .serve(let options): return try await Serve.run(options)
         case .discover(let options): return try await Discover.run(options)
-        case .mount(let options): return try await Mount.run(options)
-        case .mountHelper(let helper): return helper.isRehearsal ? .success : try await Mount.run(helper.options)
+        case .mount(let options): return try await Mount.run(options, readiness)
+        case .mountHelper(let helper): return helper.isRehearsal ? .success : try await Mount.run(helper.options, readiness)
         case .put(let options): return try await Put.run(options)
         case .get(let options): return try await Get.run(options)
         case .list(let options): return try await List.run(options)

@@ -21,7 +21,9 @@ struct Argument: Hashable, Sendable, ExpressibleByStringLiteral {
         let vector = CommandLine.unsafeArgv
         for index in 0..<Int(CommandLine.argc) {
             guard let word = vector[index] else { break }
-            words.append(Argument([UInt8](UnsafeBufferPointer(start: word, count: stringLength(word)).map(UInt8.init(bitPattern:)))))
+            words.append(
+                Argument(
+                    [UInt8](UnsafeBufferPointer(start: word, count: stringLength(word)).map(UInt8.init(bitPattern:)))))
         }
         return words
     }

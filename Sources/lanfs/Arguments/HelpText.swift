@@ -42,7 +42,8 @@ enum HelpText {
         text += wrap(command.overview, to: columns) + "\n\nOptions:\n"
         for row in command.options { text += entry(synopsis(row), row.help) }
         if !command.examples.isEmpty { text += "\nExamples:\n" }
-        for example in command.examples { text += self.example(example) }
+        let width = command.examples.map(\.line.count).max() ?? 0
+        for example in command.examples { text += "  \(pad(example.line, to: width))  \(example.meaning)\n" }
         return text
     }
 
@@ -61,11 +62,6 @@ enum HelpText {
             return head + "\n" + lines.map { margin + $0 + "\n" }.joined()
         }
         return pad(head, to: indent) + first + "\n" + lines.dropFirst().map { margin + $0 + "\n" }.joined()
-    }
-
-    private static func example(_ example: Command.Example) -> String {
-        let line = pad("  \(example.line)", to: 43)
-        return line + (line.count > 43 ? "  " : "") + example.meaning + "\n"
     }
 
     static func pad(_ text: String, to width: Int) -> String {

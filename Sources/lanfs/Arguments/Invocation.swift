@@ -44,7 +44,8 @@ enum Invocation: Sendable {
         return try parse(rest, of: try Subcommand.named(first))
     }
 
-    private static func parse(_ words: ArraySlice<Argument>, of subcommand: Subcommand) throws(UsageError) -> Invocation {
+    private static func parse(_ words: ArraySlice<Argument>, of subcommand: Subcommand) throws(UsageError) -> Invocation
+    {
         let command = subcommand.command
         switch try Parser.parse(words, for: command, elsewhere: Subcommand.commands) {
         case .help: return .help(.command(command))

@@ -1,7 +1,7 @@
 /// Finds the word that a mistyped one was meant to be.
 enum NearestWord {
-    /// The candidate that takes the fewest slips (a letter added, left out, changed, or two swapped) to turn `word` into
-    /// it; nil when even that one is too far to be meant. Of equals the first is taken.
+    /// The candidate that takes the fewest slips (a letter added, left out, changed, or two swapped) to turn `word`
+    /// into it; nil when even that one is too far to be meant. Of equals the first is taken.
     static func find(_ word: String, among candidates: [String]) -> String? {
         let typed = Array(word.utf8)
         // Longer than any word here by more than the slips allowed: nothing to compute, whatever a fuzzer sends.
@@ -26,7 +26,8 @@ enum NearestWord {
             var current = [row + 1]
             current.reserveCapacity(right.count + 1)
             for (column, other) in right.enumerated() {
-                var slips = min(previous[column + 1] + 1, current[column] + 1, previous[column] + (byte == other ? 0 : 1))
+                var slips = min(
+                    previous[column + 1] + 1, current[column] + 1, previous[column] + (byte == other ? 0 : 1))
                 if row > 0, column > 0, byte == right[column - 1], left[row - 1] == other {
                     slips = min(slips, beforePrevious[column - 1] + 1)
                 }

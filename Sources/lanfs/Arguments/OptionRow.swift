@@ -10,8 +10,8 @@ struct OptionRow: Sendable {
     let repeatable: Bool
     /// What it does, one sentence, for `--help`.
     let help: String
-    /// What it does in the manual, where there is more to say; paragraphs are separated by empty lines and `code` stands
-    /// between backticks.
+    /// What it does in the manual, where there is more to say; paragraphs are separated by empty lines and `code`
+    /// stands between backticks.
     let manual: String
     /// What the shells offer as its value.
     let completion: Completion

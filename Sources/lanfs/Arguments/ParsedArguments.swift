@@ -7,6 +7,8 @@ struct ParsedArguments: Sendable {
     /// One use of an option.
     struct Occurrence: Sendable {
         let option: String
+        /// As it was typed, a shortened long name written out: `-o` or `--options`.
+        let spelling: String
         let value: Argument?
     }
 
@@ -19,7 +21,7 @@ struct ParsedArguments: Sendable {
         var values: [Value] = []
         for occurrence in occurrences where occurrence.option == option.row.long {
             guard let argument = occurrence.value else { continue }
-            values.append(try read(argument, for: option.row.spelling))
+            values.append(try read(argument, for: occurrence.spelling))
         }
         return values
     }

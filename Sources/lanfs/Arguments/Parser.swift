@@ -110,7 +110,7 @@ struct Parser {
             guard let next = words.popFirst() else { throw parsed.error("\(spelling) needs a value: \(metavar)") }
             value = next
         }
-        parsed.occurrences.append(ParsedArguments.Occurrence(option: row.long, value: value))
+        parsed.occurrences.append(ParsedArguments.Occurrence(option: row.long, spelling: spelling, value: value))
         return nil
     }
 
@@ -118,7 +118,8 @@ struct Parser {
         let count = parsed.operands.count
         if count < command.fewestOperands {
             let needed = command.operands.filter { $0.count == .one || $0.count == .oneOrMore }
-            throw parsed.error("missing \(needed[count].metavar)")
+            let example = command.examples.first.map { ", as in '\($0.line)'" } ?? ""
+            throw parsed.error("missing \(needed[count].metavar)\(example)")
         }
         guard let most = command.mostOperands, count > most else { return }
         let extra = parsed.operands[most].quoted

@@ -1,6 +1,71 @@
+import Glibc
+import LanfsClient
+import LanfsLocal
+import LanfsMount
+import LanfsServer
+import Logging
+
 /// `lanfs mount`.
 enum Mount {
-    static func run(_ options: MountOptions) async throws(CommandError) -> ExitCode {
-        throw CommandError(.failure, "not built yet")
+    /// `readiness`: made by `Lanfs.main` before any thread was started; the parent waits for its word.
+    static func run(_ options: MountOptions, _ readiness: Readiness) async throws(CommandError) -> ExitCode {
+        let session = ClientSession(options.client)
+        let key = try session.key(whenMissing: options.embeddedServer != nil ? .make : .offer)
+        let server = try await startServer(options, session.log)
+        let volume = try await session.open(key, create: options.create, at: server?.asVolumeServer) { volume in
+            volume.readOnly = options.readOnly
+            volume.memory = Int(clamping: options.cacheMemory.bytes)
+        }
+        let mount = try mount(volume, options)
+        do throws(MountError) {
+            try mount.waitUntilAnswering()
+            try readiness.ready()
+        } catch {
+            mount.unmount()
+            throw CommandError(.failure, error.description)
+        }
+        Task.detached {
+            await Termination.wait()
+            mount.unmount()
+        }
+        let end = await mount.waitUntilUnmounted()
+        await finish(volume, session)
+        await server?.stop(within: .seconds(4))
+        if case .failed(let errno) = end {
+            throw CommandError(.failure, "the mount on \(mount.path) ended: \(errno)")
+        }
+        return .success
+    }
+
+    private static func startServer(_ options: MountOptions, _ log: Logger) async throws(CommandError) -> Server? {
+        guard let embedded = options.embeddedServer else { return nil }
+        var serve = ServeOptions()
+        serve.dataDirectory = embedded.dataDirectory
+        serve.capacity = embedded.capacity
+        serve.discoveryPort = options.client.discoveryPort
+        return try await ServerRole.start(try ServerRole.configuration(serve), log)
+    }
+
+    private static func mount(_ volume: Volume, _ options: MountOptions) throws(CommandError) -> MountSession {
+        do throws(MountError) {
+            var settings = LanfsMount.MountOptions(volumeName: String(volume.id.hex.prefix(16)))
+            for word in options.kernelWords { try settings.apply(word) }
+            settings.allowOther = options.access == .everyone
+            settings.allowRoot = options.access == .ownerAndRoot
+            if options.readOnly { try settings.apply("ro") }
+            return try MountSession.mount(volume, on: options.mountPoint.text, options: settings)
+        } catch {
+            throw CommandError(.failure, error.description)
+        }
+    }
+
+    /// Nobody can reach the mount any more: what is acknowledged is saved, or it is said what could not be.
+    private static func finish(_ volume: Volume, _ session: ClientSession) async {
+        do throws(CommandError) {
+            try await session.close(volume)
+        } catch {
+            session.log.critical("the last changes could not be saved: \(error.message)")
+            volume.abandon()
+        }
     }
 }

@@ -1,6 +1,14 @@
+import LanfsMount
+import LanfsServer
+
 /// `lanfs serve`.
 enum Serve {
     static func run(_ options: ServeOptions) async throws(CommandError) -> ExitCode {
-        throw CommandError(.failure, "not built yet")
+        let log = Logging.logger("lanfs", options.common.verbosity, normal: .info)
+        let configuration = try ServerRole.configuration(options)
+        let server = try await ServerRole.start(configuration, log)
+        await Termination.wait()
+        await server.stop(within: .seconds(4))
+        return .success
     }
 }

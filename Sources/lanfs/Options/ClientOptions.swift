@@ -21,12 +21,14 @@ struct ClientOptions: Equatable, Sendable {
     var timeout: Duration?
 
     static let keyOption = ValueOption<KeyReference>(
-        "key", "k", "NAME|FILE", help: "the volume's key: a name, or a file (default: default)",
-        manual: "Use the volume key called NAME in the keys folder, or the key in FILE. A word that contains a slash or "
+        "key", "k", "NAME|FILE", help: "use this key, a name or a file (default: default)",
+        manual:
+            "Use the volume key called NAME in the keys folder, or the key in FILE. A word that contains a slash or "
             + "ends in `.key` is a file. The default is the key called `default`.")
     static let userOption = ValueOption<UserName>(
         "user", "u", "NAME", help: "derive the key from NAME and a password instead",
-        manual: "Derive the volume's key from NAME and a password, which is asked on the terminal, instead of reading a "
+        manual:
+            "Derive the volume's key from NAME and a password, which is asked on the terminal, instead of reading a "
             + "file. The same two words open the same volume from any machine.")
     static let serverOption = ValueOption<HostPort>(
         "server", "s", "HOST[:PORT]", repeatable: true, help: "also ask this server; may be repeated",
@@ -38,7 +40,7 @@ struct ClientOptions: Equatable, Sendable {
         manual: "Look for servers on this UDP port. The default is \(standardDiscoveryPort.number); it must be the "
             + "one the servers use.")
     static let timeoutOption = ValueOption<Duration>(
-        "timeout", "DURATION", help: "give up when no server answers for so long (default: 30s)",
+        "timeout", "DURATION", help: "give up when no server answers (default: 30s)",
         manual: "Give up when no server answers for so long. The default is 30s; `0` waits for ever. "
             + "A transfer that was given up can be resumed by the same command.")
 

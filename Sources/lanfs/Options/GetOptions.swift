@@ -52,7 +52,8 @@ struct GetOptions: Equatable, Sendable {
         let sourceCount = max(1, count - 1)
         for index in 0..<sourceCount {
             if parsed.operands[index] == "-" {
-                throw parsed.error("'-' as SOURCE means standard input, which 'lanfs put' reads; write ./- for the name")
+                throw parsed.error(
+                    "'-' as SOURCE means standard input, which 'lanfs put' reads; write ./- for the name")
             }
             sources.append(try parsed.operand(index, "SOURCE"))
         }

@@ -20,17 +20,20 @@ struct KeygenOptions: Equatable, Sendable {
 
     static let exportFlag = Flag(
         "export", help: "print an existing key as words to write down",
-        manual: "Print an existing key as a phrase of words that can be written down and read back with `--import`. Whoever "
-            + "reads the phrase can read the volume.")
+        manual:
+            "Print an existing key as a phrase of words that can be written down and read back with `--import`. "
+            + "Whoever reads the phrase can read the volume.")
     static let importFlag = Flag(
         "import", help: "make the key from such words, read from stdin",
-        manual: "Make the key from the phrase that `--export` printed, read from standard input: typed on a terminal, or "
+        manual:
+            "Make the key from the phrase that `--export` printed, read from standard input: typed on a terminal, or "
             + "piped. A mistyped word is found, and the likely one named.")
     static let userOption = ValueOption<UserName>(
         "user", "u", "NAME", help: "derive the key from NAME and a password",
-        manual: "Derive the key from NAME and a password, asked twice on the terminal, instead of making a random one. The "
-            + "same two words give the same key on any machine, so a weak password can be guessed by whoever stores the "
-            + "volume: take several words.")
+        manual:
+            "Derive the key from NAME and a password, asked twice on the terminal, instead of making a random one. The "
+            + "same two words give the same key on any machine, so a weak password can be guessed by whoever stores "
+            + "the volume: take several words.")
     static let showIDFlag = Flag(
         "show-id", help: "print the volume id of an existing key",
         manual: "Print the volume id of an existing key, the public name under which servers know the volume; see "
@@ -42,8 +45,9 @@ struct KeygenOptions: Equatable, Sendable {
     static let command = Command(
         name: "keygen", summary: "make a volume's key",
         overview: """
-            Make the key of a new volume, called NAME or 'default', and print the volume's id. Whoever holds the key can \
-            read and change the volume, and nobody can without it: keep a copy. A key that exists is never overwritten.
+            Make the key of a new volume, called NAME or 'default', and print the volume's id. Whoever holds the key \
+            can read and change the volume, and nobody can without it: keep a copy. A key that exists is never \
+            overwritten.
             """,
         operands: [.init(metavar: "NAME|FILE", count: .optional, completion: .key)],
         options: [
@@ -71,7 +75,8 @@ struct KeygenOptions: Equatable, Sendable {
         try parsed.refuseTogether([Self.outputOption.row, Self.exportFlag.row])
         try parsed.refuseTogether([Self.outputOption.row, Self.showIDFlag.row])
         guard parsed.operands.isEmpty else {
-            throw parsed.error("--output and \(parsed.operands[0].quoted) both say where the key goes; give one of them")
+            throw parsed.error(
+                "--output and \(parsed.operands[0].quoted) both say where the key goes; give one of them")
         }
         key = .file(output)
     }

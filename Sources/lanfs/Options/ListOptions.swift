@@ -30,7 +30,10 @@ struct ListOptions: Equatable, Sendable {
         options: [
             longFlag.row, recursiveFlag.row, allFlag.row, humanFlag.row, onePerLineFlag.row, CommonOptions.json.row,
         ] + ClientOptions.rows
-            + [CommonOptions.quiet.row, CommonOptions.verbose.row, CommonOptions.longHelp.row, CommonOptions.version.row],
+            + [
+                CommonOptions.quiet.row, CommonOptions.verbose.row, CommonOptions.longHelp.row,
+                CommonOptions.version.row,
+            ],
         examples: [
             .init(line: "lanfs ls", meaning: "the volume's root"),
             .init(line: "lanfs ls -lh isos", meaning: "a folder, with sizes for people"),

@@ -35,8 +35,8 @@ struct MountHelper: Sendable {
             namespaceOption.row, typeOption.row,
         ] + CommonOptions.rows,
         examples: [
+            .init(line: "mount -t lanfs none /mnt/volume", meaning: "the default key"),
             .init(line: "work /mnt/work lanfs _netdev,nofail 0 0", meaning: "a line of /etc/fstab"),
-            .init(line: "mount -t lanfs none /mnt/volume", meaning: "the default key, by hand"),
         ])
 
     init(_ parsed: ParsedArguments) throws(UsageError) {

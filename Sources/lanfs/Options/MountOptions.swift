@@ -45,8 +45,9 @@ struct MountOptions: Equatable, Sendable {
 
     static let serveFlag = Flag(
         "serve", help: "also serve the volume from this machine's disk",
-        manual: "Also start a server in the same process, so that a machine that is alone has a volume. Without a key one is "
-            + "made. The server is an ordinary one: other machines find it, and it can later run on its own with "
+        manual:
+            "Also start a server in the same process, so that a machine that is alone has a volume. Without a key one "
+            + "is made. The server is an ordinary one: other machines find it, and it can later run on its own with "
             + "`lanfs serve` on the same data.")
     static let dataDirectoryOption = ValueOption<LocalFolder>(
         "data-dir", "d", "DIR", help: "with --serve: where to keep the blocks",
@@ -60,7 +61,8 @@ struct MountOptions: Equatable, Sendable {
             + "answers, and goes on in the background.")
     static let wordsOption = ValueOption<MountWordList>(
         "options", "o", "OPT[,OPT]...", repeatable: true, help: "mount options, as in fstab",
-        manual: "Mount options separated by commas, as in fstab(5); see MOUNT OPTIONS. An option of lanfs given both here "
+        manual:
+            "Mount options separated by commas, as in fstab(5); see MOUNT OPTIONS. An option of lanfs given both here "
             + "and by its own name counts as given by its own name.")
     static let cacheMemoryOption = ValueOption<ByteSize>(
         "cache-memory", "SIZE", help: "memory for the cache (default: \(standardCacheMemory))",
@@ -68,16 +70,19 @@ struct MountOptions: Equatable, Sendable {
             + "\(smallestCacheMemory). The kernel's page cache comes on top and shrinks by itself.")
     static let cacheDiskOption = ValueOption<ByteSize>(
         "cache-disk", "SIZE", help: "disk for the cache (default: \(standardCacheDisk))",
-        manual: "Use at most so much disk for cached blocks, which stay encrypted. The default is \(standardCacheDisk); "
+        manual:
+            "Use at most so much disk for cached blocks, which stay encrypted. The default is \(standardCacheDisk); "
             + "`0` keeps none.")
     static let createFlag = Flag(
         "create", help: "make the volume if no server knows it",
-        manual: "Make the volume when no server that answers knows it. Without this option only the machine that made the "
+        manual:
+            "Make the volume when no server that answers knows it. Without this option only the machine that made the "
             + "key does so, because a server that holds the volume may just be switched off.")
     static let readOnlyFlag = Flag("read-only", "r", help: "mount read-only")
     static let timeoutOption = ValueOption<Duration>(
         "timeout", "DURATION", help: "fail what has waited so long for a server with EIO",
-        manual: "When no server answers, fail an operation that has waited so long with EIO. By default, and with `0`, it "
+        manual:
+            "When no server answers, fail an operation that has waited so long with EIO. By default, and with `0`, it "
             + "waits until a server is back; what the cache knows is answered meanwhile, and the waiting process can "
             + "be interrupted and killed.")
 
@@ -184,7 +189,9 @@ struct MountOptions: Equatable, Sendable {
         }
     }
 
-    private func accountNumber(_ value: Argument, _ what: String, _ parsed: ParsedArguments) throws(UsageError) -> UInt32 {
+    private func accountNumber(_ value: Argument, _ what: String, _ parsed: ParsedArguments) throws(UsageError)
+        -> UInt32
+    {
         // The largest number means "unchanged" to the kernel, and is no account.
         guard let text = value.text, text.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let number = UInt32(text),
             number != .max
@@ -194,7 +201,9 @@ struct MountOptions: Equatable, Sendable {
         return number
     }
 
-    private func permissionMask(_ value: Argument, _ what: String, _ parsed: ParsedArguments) throws(UsageError) -> UInt32 {
+    private func permissionMask(_ value: Argument, _ what: String, _ parsed: ParsedArguments) throws(UsageError)
+        -> UInt32
+    {
         guard let text = value.text, text.utf8.allSatisfy({ (0x30...0x37).contains($0) }),
             let mask = UInt32(text, radix: 8), mask <= 0o777
         else {

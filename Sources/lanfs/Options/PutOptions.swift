@@ -25,15 +25,16 @@ struct PutOptions: Equatable, Sendable {
             + "status 5. A folder is never replaced by a file: the two are merged or refused.")
     static let createFlag = Flag(
         "create", help: "make the volume if no server knows it",
-        manual: "Make the volume when no server that answers knows it. Without this option only the machine that made the "
+        manual:
+            "Make the volume when no server that answers knows it. Without this option only the machine that made the "
             + "key does so, because a server that holds the volume may just be switched off.")
 
     static let command = Command(
         name: "put", summary: "copy files into the volume",
         overview: """
             Copy each SOURCE, a file or with -r a folder, to TARGET in the volume, which is its root when only one \
-            SOURCE is given. '-' is standard input and needs a TARGET that names the new file. An interrupted copy goes \
-            on where it stopped when the command is run again.
+            SOURCE is given. '-' is standard input and needs a TARGET that names the new file. An interrupted copy \
+            goes on where it stopped when the command is run again.
             """,
         operands: [
             .init(metavar: "SOURCE", count: .oneOrMore, completion: .file),

@@ -24,34 +24,39 @@ struct ServeOptions: Equatable, Sendable {
             + "refuses to start. Whoever copies the directory copies the server's identity.")
     static let capacityOption = ValueOption<ByteSize>(
         "capacity", "c", "SIZE", help: "give at most so much (default: what the disk has)",
-        manual: "Store at most SIZE, as in `200G`. The default is what the disk has. Either way a reserve stays free on "
+        manual:
+            "Store at most SIZE, as in `200G`. The default is what the disk has. Either way a reserve stays free on "
             + "the disk, so that deleting works when everything else is full. A smaller capacity than what is stored "
             + "already deletes nothing; it stops new data from coming in.")
     static let portOption = ValueOption<ListenPort>(
         "port", "p", "PORT", help: "the TCP port to listen on (default: any free one)",
-        manual: "Listen on this TCP port. The default, `0`, takes any free port, which clients learn through discovery; "
+        manual:
+            "Listen on this TCP port. The default, `0`, takes any free port, which clients learn through discovery; "
             + "choose one where a firewall has to let it through.")
     static let discoveryPortOption = ValueOption<Port>(
         "discovery-port", "PORT",
         help: "the UDP port of discovery (default: \(ClientOptions.standardDiscoveryPort.number))",
-        manual: "Answer clients on this UDP port. The default is \(ClientOptions.standardDiscoveryPort.number). Several "
+        manual:
+            "Answer clients on this UDP port. The default is \(ClientOptions.standardDiscoveryPort.number). Several "
             + "servers of one host share the port.")
     static let nameOption = ValueOption<ServerName>(
         "name", "n", "NAME", help: "the name to show to clients (default: the host's)",
         manual: "Show this name to clients, at most 63 bytes. The default is the host's name. It is for people only: "
             + "clients know a server by its key.")
     static let allowOption = ValueOption<Admission>(
-        "allow", "a", "ID[:QUOTA]", repeatable: true, help: "admit only listed volumes, this one among them",
+        "allow", "a", "ID[:QUOTA]", repeatable: true, help: "admit this volume, and only listed ones",
         manual: "Admit the volume ID, with at most QUOTA of data, and from then on only listed volumes; may be "
             + "repeated. `lanfs keygen --show-id` prints the id. The list is kept in "
-            + "`$XDG_CONFIG_HOME/lanfs/authorized`, which may be edited by hand. As long as it is empty, every volume of "
-            + "the LAN is admitted, and the server says so when it starts.")
+            + "`$XDG_CONFIG_HOME/lanfs/authorized`, which may be edited by hand. As long as it is empty, every volume "
+            + "of the LAN is admitted, and the server says so when it starts.")
     static let listenOption = ValueOption<ListenAddress>(
         "listen", "l", "ADDRESS", repeatable: true, help: "listen on this address only; may be repeated",
-        manual: "Listen on this address of the machine, and on no other; may be repeated. The default is every address.")
+        manual: "Listen on this address of the machine, and on no other; may be repeated. The default is every address."
+    )
     static let quarantineOption = ValueOption<Duration>(
         "quarantine", "DURATION", help: "keep deleted blocks for so long (default: 24h)",
-        manual: "Keep the blocks that a volume gave up for so long before their space is used again. The default is 24h. "
+        manual:
+            "Keep the blocks that a volume gave up for so long before their space is used again. The default is 24h. "
             + "A shorter time gives space back sooner and leaves less time to undo a mistake.")
 
     static let command = Command(

@@ -1,8 +1,8 @@
 import Glibc
 import Synchronization
 
-/// While this value lives, the signals that stop or end a process are not obeyed but told through a descriptor, so that a
-/// terminal whose echo is off can be put right first. Afterwards the former actions are back.
+/// While this value lives, the signals that stop or end a process are not obeyed but told through a descriptor, so that
+/// a terminal whose echo is off can be put right first. Afterwards the former actions are back.
 struct CaughtSignals: ~Copyable {
     private static let signals = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP]
 

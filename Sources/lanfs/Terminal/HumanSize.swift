@@ -8,7 +8,8 @@ enum HumanSize {
         return "\(digits) \(units[power])"
     }
 
-    /// As `ls -lh` writes it: `0`, `1023`, `1.5G`, `117M`. Rounded up, as there, so that nothing looks free that is not.
+    /// As `ls -lh` writes it: `0`, `1023`, `1.5G`, `117M`. Rounded up, as there, so that nothing looks free that is
+    /// not.
     static func compact(_ bytes: UInt64) -> String {
         guard bytes >= 1024 else { return "\(bytes)" }
         var power = 0

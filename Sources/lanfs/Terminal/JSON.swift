@@ -72,8 +72,9 @@ indirect enum JSONValue: Equatable, Sendable {
 }
 
 extension [JSONValue.Member] {
-    /// A name or path from the file system. JSON knows only Unicode: a name that is not UTF-8 is written with replacement
-    /// characters, and `NAME_base64` beside it holds its bytes. A name that is UTF-8 has no such second field.
+    /// A name or path from the file system. JSON knows only Unicode: a name that is not UTF-8 is written with
+    /// replacement characters, and `NAME_base64` beside it holds its bytes. A name that is UTF-8 has no such second
+    /// field.
     mutating func append(_ name: String, bytes: [UInt8]) {
         if let text = String(validating: bytes, as: UTF8.self) {
             append(JSONValue.Member(name, .string(text)))

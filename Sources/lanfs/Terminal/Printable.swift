@@ -1,5 +1,6 @@
-/// Bytes that strangers chose (names in a volume, names of servers) made harmless for a terminal: escape sequences, line
-/// breaks and marks that turn the direction of writing are shown instead of obeyed, and so are bytes that are not UTF-8.
+/// Bytes that strangers chose (names in a volume, names of servers) made harmless for a terminal: escape sequences,
+/// line breaks and marks that turn the direction of writing are shown instead of obeyed, and so are bytes that are not
+/// UTF-8.
 enum Printable {
     /// The text to show: what cannot be shown becomes `\xNN`, byte by byte.
     static func text(_ bytes: some Collection<UInt8>) -> String {

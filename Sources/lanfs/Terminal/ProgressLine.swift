@@ -8,8 +8,8 @@ struct ProgressLine: Equatable, Sendable {
     /// Bytes per second; nil until there is something to measure.
     var rate: Double?
 
-    /// The line, at most `columns` wide. What matters least goes first when there is little room: the bar, the sizes, the
-    /// label.
+    /// The line, at most `columns` wide. What matters least goes first when there is little room: the bar, the sizes,
+    /// the label.
     func text(columns: Int) -> String {
         let figures = [percent, sizes, rateText, timeLeft].compactMap { $0 }
         let essential = [percent ?? HumanSize.text(done), rateText, timeLeft].compactMap { $0 }

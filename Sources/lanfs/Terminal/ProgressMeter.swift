@@ -1,8 +1,8 @@
 import Glibc
 import Synchronization
 
-/// Progress on stderr while bytes are copied: nothing unless it is a terminal and the user did not say `-q`. Any task may
-/// report; the line is drawn at most ten times a second and erased when the copy ends.
+/// Progress on stderr while bytes are copied: nothing unless it is a terminal and the user did not say `-q`. Any task
+/// may report; the line is drawn at most ten times a second and erased when the copy ends.
 final class ProgressMeter: Sendable {
     private struct State {
         var line: ProgressLine

@@ -32,8 +32,8 @@ struct ListenPort: Hashable, Sendable, ArgumentValue {
     }
 }
 
-/// A server as it is named on the command line: `HOST`, `HOST:PORT`, `[IPV6]:PORT`. Without a port the server is asked for
-/// it through discovery.
+/// A server as it is named on the command line: `HOST`, `HOST:PORT`, `[IPV6]:PORT`. Without a port the server is asked
+/// for it through discovery.
 struct HostPort: Hashable, Sendable, ArgumentValue, CustomStringConvertible {
     /// A name, or an address without brackets.
     let host: String
@@ -48,7 +48,8 @@ struct HostPort: Hashable, Sendable, ArgumentValue, CustomStringConvertible {
 
     init(argument: Argument) throws(BadValue) {
         let notOne = BadValue(
-            "\(argument.quoted) is not a server; write HOST or HOST:PORT, with an IPv6 address in brackets: [fe80::1]:4445")
+            "\(argument.quoted) is not a server; write HOST or HOST:PORT, an IPv6 address in brackets: [fe80::1]:4445"
+        )
         guard let text = argument.text, !text.isEmpty, text.utf8.count <= 300 else { throw notOne }
         if text.utf8.first == UInt8(ascii: "[") {
             guard let close = text.firstIndex(of: "]") else { throw notOne }
@@ -114,7 +115,8 @@ struct ListenAddress: Hashable, Sendable, ArgumentValue {
     init(argument: Argument) throws(BadValue) {
         guard let text = argument.text, isAddress(text, family: AF_INET) || isAddress(text, family: AF_INET6) else {
             throw BadValue(
-                "\(argument.quoted) is not an address; write one of this machine's, such as 192.168.1.10 or fe80::1%eth0")
+                "\(argument.quoted) is not an address; write one of this machine's, such as 192.168.1.10 or ::1"
+            )
         }
         self.address = text
     }

@@ -1,7 +1,7 @@
 /// A number of bytes, as people write it: `10G`, `512MiB`, `1.5T`, `4096`.
 ///
-/// As in dd, head and restic, `K M G T P E` and `KiB MiB …` are powers of 1024 and `KB MB …` powers of 1000; case does not
-/// matter. At most 2^63 - 1, the largest size of a file.
+/// As in dd, head and restic, `K M G T P E` and `KiB MiB …` are powers of 1024 and `KB MB …` powers of 1000; case does
+/// not matter. At most 2^63 - 1, the largest size of a file.
 struct ByteSize: Hashable, Comparable, Sendable, ArgumentValue {
     let bytes: UInt64
 

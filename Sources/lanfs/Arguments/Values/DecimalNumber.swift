@@ -8,8 +8,8 @@ struct DecimalNumber: Equatable {
     /// 10 to this power fits in 64 bits.
     private static let mostFractionDigits = 18
 
-    /// Reads as many characters as belong to the number and gives back the rest. Nil: there is no number here, or it has
-    /// more digits than any size or duration can need.
+    /// Reads as many characters as belong to the number and gives back the rest. Nil: there is no number here, or it
+    /// has more digits than any size or duration can need.
     static func parse(_ bytes: ArraySlice<UInt8>) -> (number: DecimalNumber, rest: ArraySlice<UInt8>)? {
         var digits: UInt64 = 0
         var whole = 0

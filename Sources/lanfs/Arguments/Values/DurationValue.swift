@@ -1,5 +1,5 @@
-/// Durations as people write them: `500ms`, `30s`, `15m`, `24h`, `7d`, `1h30m`. A bare number is refused: `--quarantine 24`
-/// read as 24 seconds would delete a day too early.
+/// Durations as people write them: `500ms`, `30s`, `15m`, `24h`, `7d`, `1h30m`. A bare number is refused: `--quarantine
+/// 24` read as 24 seconds would delete a day too early.
 extension Duration: ArgumentValue {
     static var completion: Completion { .nothing }
 
@@ -29,7 +29,8 @@ extension Duration: ArgumentValue {
             let letters = tail.prefix { $0 >= UInt8(ascii: "a") && $0 <= UInt8(ascii: "z") }
             guard !letters.isEmpty || !tail.isEmpty || smallestUnit != .max else {
                 throw BadValue(
-                    "\(argument.quoted) has no unit; write \(argument.shown)s for seconds, m for minutes or h for hours")
+                    "\(argument.quoted) has no unit; write \(argument.shown)s for seconds, m for minutes or h for hours"
+                )
             }
             // Parts come from large to small, as in 1h30m: 30m1h is a slip.
             guard let unit = Self.units.first(where: { letters.elementsEqual($0.name.utf8) })?.nanoseconds,

@@ -82,6 +82,6 @@ struct VolumePath: Hashable, Sendable, ArgumentValue {
     /// The path with a leading slash and none at the end.
     var bytes: [UInt8] {
         if components.isEmpty { return [UInt8(ascii: "/")] }
-        return components.reduce(into: []) { bytes, name in bytes.append(UInt8(ascii: "/")); bytes += name }
+        return components.flatMap { [UInt8(ascii: "/")] + $0 }
     }
 }

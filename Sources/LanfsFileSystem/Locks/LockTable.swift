@@ -1,0 +1,176 @@
+/// All locks of a volume, and who waits for which: a value without clock or task, so that it can be kept wherever the
+/// holder of the volume is.
+public struct LockTable: Equatable, Sendable {
+    /// Names a request that waits.
+    public typealias Ticket = UInt64
+
+    /// A request that waits for others to let go.
+    public struct Waiting: Equatable, Sendable {
+        public let ticket: Ticket
+        public let place: Place
+        public let lock: FileLock
+    }
+
+    /// Locks of one space on one inode compete with each other.
+    public struct Place: Hashable, Sendable {
+        public let space: FileLockSpace
+        public let inode: InodeNumber
+
+        public init(space: FileLockSpace, inode: InodeNumber) {
+            self.space = space
+            self.inode = inode
+        }
+    }
+
+    public enum Answer: Equatable, Sendable {
+        case granted
+        /// Somebody else's lock is in the way: EAGAIN, or wait.
+        case refused(by: FileLock)
+        case waiting(Ticket)
+        /// Whoever holds it waits, directly or not, for the one who asks: EDEADLK.
+        case deadlock
+    }
+
+    /// Of each place, by start; no entry when there is none. Never iterated where the order could be seen.
+    private var held: [Place: [FileLock]] = [:]
+    /// In the order they came.
+    private var queue: [Waiting] = []
+    private var nextTicket: Ticket = 1
+
+    public init() {}
+
+    public var isEmpty: Bool { held.isEmpty && queue.isEmpty }
+    public var waiting: [Waiting] { queue }
+
+    public func locks(at place: Place) -> [FileLock] { held[place] ?? [] }
+
+    /// The first lock in the way of this one (F_GETLK).
+    public func conflict(with lock: FileLock, at place: Place) -> FileLock? {
+        held[place]?.first { $0.conflicts(with: lock) }
+    }
+
+    /// Takes a lock, in place of what its owner holds of the range; or says who is in the way, and changes nothing.
+    ///
+    /// After a lock was made weaker others may go on: ``grantWaiting()``.
+    public mutating func lock(_ lock: FileLock, at place: Place) -> Answer {
+        if let other = conflict(with: lock, at: place) { return .refused(by: other) }
+        clear(lock.start...lock.end, of: lock.owner, at: place)
+        insert(lock, at: place)
+        return .granted
+    }
+
+    /// The same, and waits behind whoever is in the way (F_SETLKW).
+    public mutating func lockOrWait(_ lock: FileLock, at place: Place) -> Answer {
+        guard case .refused = self.lock(lock, at: place) else { return .granted }
+        // flock(2) knows no EDEADLK: its locks belong to open files, and anyone may close one.
+        if place.space == .range, wouldDeadlock(lock, at: place) { return .deadlock }
+        let ticket = nextTicket
+        nextTicket += 1
+        queue.append(Waiting(ticket: ticket, place: place, lock: lock))
+        return .waiting(ticket)
+    }
+
+    /// The one who waits was interrupted.
+    public mutating func cancel(_ ticket: Ticket) {
+        queue.removeAll { $0.ticket == ticket }
+    }
+
+    public mutating func unlock(_ range: ClosedRange<UInt64>, of owner: FileLockOwner, at place: Place) {
+        clear(range, of: owner, at: place)
+    }
+
+    /// A session ended: all it held or waited for.
+    public mutating func release(session: Incarnation) {
+        queue.removeAll { $0.lock.owner.session == session }
+        for place in held.keys {
+            let left = locks(at: place).filter { $0.owner.session != session }
+            held[place] = left.isEmpty ? nil : left
+        }
+    }
+
+    /// Gives those who wait what is free now, first come first served. To be called after locks went or grew weaker.
+    public mutating func grantWaiting() -> [Waiting] {
+        var granted: [Waiting] = []
+        var remaining: [Waiting] = []
+        for waiting in queue {
+            if lock(waiting.lock, at: waiting.place) == .granted {
+                granted.append(waiting)
+            } else {
+                remaining.append(waiting)
+            }
+        }
+        queue = remaining
+        return granted
+    }
+}
+
+// MARK: Ranges
+
+extension LockTable {
+    /// Takes a range out of what an owner holds, cutting locks that reach beyond it.
+    private mutating func clear(_ range: ClosedRange<UInt64>, of owner: FileLockOwner, at place: Place) {
+        guard let locks = held[place] else { return }
+        var left: [FileLock] = []
+        left.reserveCapacity(locks.count + 1)
+        for lock in locks {
+            guard lock.owner == owner, lock.start <= range.upperBound, range.lowerBound <= lock.end else {
+                left.append(lock)
+                continue
+            }
+            if lock.start < range.lowerBound {
+                var before = lock
+                before.end = range.lowerBound - 1
+                left.append(before)
+            }
+            if range.upperBound < lock.end {
+                var after = lock
+                after.start = range.upperBound + 1
+                left.append(after)
+            }
+        }
+        // A piece behind the range starts later than it did, maybe later than its neighbours.
+        left.sort(by: Self.isBefore)
+        held[place] = left.isEmpty ? nil : left
+    }
+
+    /// Puts a lock where its owner holds nothing, joined with those of the same kind that it touches.
+    private mutating func insert(_ lock: FileLock, at place: Place) {
+        var joined = lock
+        var locks = held[place] ?? []
+        locks.removeAll { other in
+            guard other.continues(lock) else { return false }
+            joined.start = min(joined.start, other.start)
+            joined.end = max(joined.end, other.end)
+            return true
+        }
+        let index = locks.firstIndex { Self.isBefore(joined, $0) } ?? locks.count
+        locks.insert(joined, at: index)
+        held[place] = locks
+    }
+
+    private static func isBefore(_ left: FileLock, _ right: FileLock) -> Bool {
+        (left.start, left.owner) < (right.start, right.owner)
+    }
+}
+
+// MARK: Deadlock
+
+extension LockTable {
+    /// Whether one of those who would be waited for waits, over whatever others, for the one who asks.
+    private func wouldDeadlock(_ request: FileLock, at place: Place) -> Bool {
+        var seen: Set<FileLockOwner> = []
+        var open = blockers(of: request, at: place)
+        while let owner = open.popLast() {
+            if owner == request.owner { return true }
+            guard seen.insert(owner).inserted else { continue }
+            for waiting in queue where waiting.lock.owner == owner && waiting.place.space == .range {
+                open.append(contentsOf: blockers(of: waiting.lock, at: waiting.place))
+            }
+        }
+        return false
+    }
+
+    private func blockers(of lock: FileLock, at place: Place) -> [FileLockOwner] {
+        locks(at: place).filter { $0.conflicts(with: lock) }.map(\.owner)
+    }
+}

@@ -1,0 +1,90 @@
+import CFuse
+import Glibc
+import LanfsClient
+import LanfsFileSystem
+import Synchronization
+import SystemPackage
+
+/// Between libfuse's callbacks and the volume: each request is answered on the thread that read it, unless the volume
+/// has to fetch or to wait; then a task answers it.
+final class Bridge: Sendable {
+    /// Concrete types would gain nothing: the room is compiled without the volume's, so that generic code would call
+    /// through the same witness table.
+    let operations: any FileSystemOperations
+    let policy: CurrentCachePolicy
+    let pending: PendingRequests
+    /// What was agreed with the kernel, once it asked.
+    let agreement = ConditionLock<Agreement?>(nil)
+
+    let isFirstAnswer = Atomic<Bool>(true)
+
+    init(_ operations: any FileSystemOperations, _ options: MountOptions) {
+        self.operations = operations
+        policy = CurrentCachePolicy(options.cache)
+        pending = PendingRequests(patience: options.interruptAfter)
+    }
+
+    /// The session keeps the bridge alive for as long as libfuse can call.
+    static func of(_ request: fuse_req_t) -> Bridge? {
+        fuse_req_userdata(request).map { Unmanaged<Bridge>.fromOpaque($0).takeUnretainedValue() }
+    }
+
+    @inline(__always)
+    func settle<Value>(
+        _ request: Request, _ outcome: Outcome<Value>, _ rule: WaitRule, as answer: Answer<Value>
+    ) {
+        switch outcome {
+        case .done(let value):
+            if answer.send(self, request, value) != 0 { answer.undo(self, value) }
+        case .failed(let error):
+            answer.fail(self, request, error)
+        case .later(let work):
+            wait(request, rule, answer, work)
+        }
+    }
+
+    private func wait<Value>(
+        _ request: Request, _ rule: WaitRule, _ answer: Answer<Value>,
+        _ work: @escaping @Sendable () async -> Result<Value, Errno>
+    ) {
+        guard let id = pending.add(request, rule) else {
+            request.fail(.socketNotConnected)
+            return
+        }
+        // Before the task starts: afterwards the request may be answered, and gone, at any moment. libfuse is given a
+        // number, not a pointer: its callback may run while another thread answers.
+        fuse_req_interrupt_func(
+            request.raw,
+            { raw, id in
+                if let raw { Bridge.of(raw)?.pending.interrupt(UInt64(UInt(bitPattern: id))) }
+            }, UnsafeMutableRawPointer(bitPattern: UInt(id)))
+
+        let task = Task {
+            let result = await work()
+            let taken = pending.take(id) { request in
+                switch result {
+                case .success(let value):
+                    if answer.send(self, request, value) != 0 { answer.undo(self, value) }
+                case .failure(let error):
+                    answer.fail(self, request, error)
+                }
+            }
+            if !taken, case .success(let value) = result { answer.undo(self, value) }
+        }
+        pending.attach(task, to: id)
+    }
+
+    /// What the kernel remembers of an inode and its name.
+    func entry(_ attributes: Attributes) -> fuse_entry_param {
+        // Inode numbers are never used twice (T4): one generation is enough.
+        fuse_entry_param(
+            ino: attributes.inode, generation: 0, attr: stat(attributes), attr_timeout: policy.attributes,
+            entry_timeout: policy.entries)
+    }
+}
+
+/// A name as the kernel hands it over: bytes in any encoding.
+func bytes(_ name: UnsafePointer<CChar>?) -> [UInt8] {
+    guard let name else { return [] }
+    return [UInt8](UnsafeRawBufferPointer(start: name, count: strlen(name)))
+}

@@ -1,2 +1,0 @@
-import CFuse
-public func probeFuse() -> String { String(cString: fuse_pkgversion()) }

@@ -1,0 +1,70 @@
+import NIOCore
+
+/// Who a transport works for: the client's or the server's end of a connection. Called on the event loop.
+protocol TransportPeer: AnyObject, Sendable {
+    associatedtype Incoming: WireMessage
+
+    /// The other side has proven its key and that this handshake is not a replay.
+    func established(_ session: Session)
+    /// Whether this message may take memory now; if not, nothing is read until `TransportLink.resume`, and it is asked again.
+    func admits(_ message: Incoming, id: RequestID) throws(Violation) -> Bool
+    func received(_ message: Incoming, payload: ByteBuffer?, id: RequestID) throws(Violation)
+    /// So many bytes of `OutgoingMessage.weight` were written.
+    func wrote(_ weight: Int)
+    /// The other side will send nothing more.
+    func saidGoodbye()
+    /// Waits for the other side: silence is suspicious.
+    var isWaiting: Bool { get }
+    /// A server: while the other side sends or waits, it should hear now and then that we are here.
+    static var givesSignsOfLife: Bool { get }
+    var owesAnswers: Bool { get }
+    /// Last call.
+    func ended(_ end: TransportEnd)
+}
+
+/// What the other side did that no correct implementation does.
+struct Violation: Error {
+    let what: String
+}
+
+enum TransportEnd {
+    case handshake(HandshakeFailure)
+    case failed(NetworkError)
+}
+
+/// What other threads may ask of a transport; each request is carried out on its event loop.
+final class TransportLink: Sendable {
+    let eventLoop: any EventLoop
+    private let outbox = Outbox()
+    private let actor: NIOLoopBoundBox<(any TransportActions)?>
+
+    init(eventLoop: any EventLoop) {
+        self.eventLoop = eventLoop
+        actor = .makeEmptyBox(eventLoop: eventLoop)
+    }
+
+    func attach(_ actions: (any TransportActions)?) { actor.value = actions }
+
+    func send(_ message: OutgoingMessage) {
+        if outbox.append(message) {
+            eventLoop.execute { self.actor.value?.drain() }
+        }
+    }
+
+    func takeAll() -> [OutgoingMessage] { outbox.takeAll() }
+    func closeOutbox() { outbox.close() }
+
+    func resume() { eventLoop.execute { self.actor.value?.resume() } }
+
+    /// Sends what is waiting, then says goodbye, then closes when the other side did too, or after a while.
+    func finish() { eventLoop.execute { self.actor.value?.finish() } }
+
+    func abort(_ error: NetworkError) { eventLoop.execute { self.actor.value?.abort(error) } }
+}
+
+protocol TransportActions {
+    func drain()
+    func resume()
+    func finish()
+    func abort(_ error: NetworkError)
+}

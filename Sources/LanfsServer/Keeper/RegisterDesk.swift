@@ -1,0 +1,139 @@
+import LanfsProtocol
+
+/// Who asked: a connection's handler, by identity.
+typealias SessionName = ObjectIdentifier
+
+/// One register request on its way through the desk.
+struct RegisterCall: Sendable {
+    var request: RegisterRequest
+    var session: SessionName
+    var answer: @Sendable (Response) -> Void
+}
+
+/// The keeper of one volume and those who wait for news of it: takes calls in order, says which answers may leave at once
+/// and which only after the keeper's state is on disk (A5). No I/O: the lane around it does that.
+struct RegisterDesk: Sendable {
+    struct Reply: Sendable {
+        var call: RegisterCall
+        var response: Response
+    }
+
+    /// What to do about some calls.
+    struct Outcome: Sendable {
+        /// Answers that tell of nothing newer than what is on disk.
+        var ready: [Reply] = []
+        /// To be on disk before `held` leaves.
+        var persist: KeeperState?
+        var held: [Reply] = []
+    }
+
+    private struct Parked {
+        var call: RegisterCall
+        var until: Duration
+    }
+
+    /// How long a watch without news waits before it is answered all the same.
+    static let patience = Duration.seconds(20)
+    /// Watches at once; the one that waits longest is answered when there are more.
+    static let parkedLimit = 512
+
+    private var keeper: Keeper<RegisterVerifier>
+    private var parked: [Parked] = []
+    /// A state that the disk refused: nothing that could tell of it may leave before it is there.
+    private var unpersisted: KeeperState?
+    private var isClosed = false
+
+    init(_ keeper: Keeper<RegisterVerifier>) {
+        self.keeper = keeper
+    }
+
+    var isAmnesiac: Bool { keeper.state.isAmnesiac }
+    var epoch: UInt64 { keeper.state.epoch }
+
+    /// When the first watch has waited long enough; `nil` when none waits.
+    var nextDeadline: Duration? { parked.first?.until }
+
+    mutating func take(_ calls: [RegisterCall], now: Duration) -> Outcome {
+        var outcome = Outcome(persist: unpersisted)
+        var wakesWatchers = false
+        for call in calls {
+            if isClosed {
+                outcome.ready.append(Reply(call: call, response: .refused(.closing)))
+                continue
+            }
+            let step = keeper.step(call.request, now: now)
+            if let state = step.persist { outcome.persist = state }
+            if step.wakesWatchers { wakesWatchers = true }
+            if let response = step.response {
+                outcome.add(call, .register(response))
+            } else {
+                parked.append(Parked(call: call, until: now + Self.patience))
+            }
+        }
+        if wakesWatchers { askAgain(&outcome, now) }
+        if parked.count > Self.parkedLimit { dismiss(parked.count - Self.parkedLimit, &outcome, now) }
+        return outcome
+    }
+
+    /// Answers the watches that waited long enough.
+    mutating func look(now: Duration) -> Outcome {
+        var outcome = Outcome(persist: unpersisted)
+        dismiss(parked.prefix { $0.until <= now }.count, &outcome, now)
+        return outcome
+    }
+
+    /// The session's connection has ended.
+    mutating func left(_ session: SessionName) {
+        parked.removeAll { $0.call.session == session }
+    }
+
+    /// Refuses whatever waits and whatever comes.
+    mutating func close() -> Outcome {
+        isClosed = true
+        defer { parked = [] }
+        return Outcome(ready: parked.map { Reply(call: $0.call, response: .refused(.closing)) })
+    }
+
+    /// Whether the state of an outcome reached the disk.
+    mutating func persisted(_ state: KeeperState, _ isOnDisk: Bool) {
+        unpersisted = isOnDisk ? nil : state
+    }
+
+    /// The keeper learned something: which of the watches has news now?
+    private mutating func askAgain(_ outcome: inout Outcome, _ now: Duration) {
+        var waiting: [Parked] = []
+        for watch in parked {
+            let step = keeper.step(watch.call.request, now: now)
+            if let state = step.persist { outcome.persist = state }
+            if let response = step.response {
+                outcome.add(watch.call, .register(response))
+            } else {
+                waiting.append(watch)
+            }
+        }
+        parked = waiting
+    }
+
+    /// No news for the first `count` watches: each gets what a read would.
+    private mutating func dismiss(_ count: Int, _ outcome: inout Outcome, _ now: Duration) {
+        for watch in parked.prefix(count) {
+            var request = watch.call.request
+            if case .watch(let known, _) = request.body { request.body = .read(known: known) }
+            let step = keeper.step(request, now: now)
+            if let state = step.persist { outcome.persist = state }
+            if let response = step.response { outcome.add(watch.call, .register(response)) }
+        }
+        parked.removeFirst(count)
+    }
+}
+
+extension RegisterDesk.Outcome {
+    fileprivate mutating func add(_ call: RegisterCall, _ response: Response) {
+        let reply = RegisterDesk.Reply(call: call, response: response)
+        if persist == nil { ready.append(reply) } else { held.append(reply) }
+    }
+}
+
+extension Refusal {
+    static let closing = Refusal(.closing, "the server is shutting down")
+}

@@ -1,0 +1,134 @@
+import LanfsProtocol
+import LanfsStore
+import Logging
+import NIOCore
+import Synchronization
+
+/// Carries register requests to the keeper one after the other, on a thread that may wait for the disk. Requests that
+/// came while the disk was busy share its next write (group commit): a keeper's state holds the whole of it, so the
+/// newest alone makes all of them durable (A5).
+final class RegisterLane: Sendable {
+    private struct Inbox {
+        var calls: [RegisterCall] = []
+        /// Watches may have waited long enough.
+        var mustLook = false
+        var isRunning = false
+        var isTimerSet = false
+
+        /// Whether the caller must start the lane.
+        mutating func start() -> Bool {
+            defer { isRunning = true }
+            return !isRunning
+        }
+    }
+
+    private let inbox = Mutex(Inbox())
+    private let desk: Mutex<RegisterDesk>
+    /// `nil` for an amnesiac keeper, which has nothing to promise.
+    private let journal: KeeperJournal?
+    private let threads: DiskThreads
+    private let eventLoop: any EventLoop
+    private let failures: DiskFailures
+    private let origin = ContinuousClock.now
+
+    /// `journal`: `nil` when it cannot be trusted (A5): the keeper never votes again.
+    init(
+        server: ServerID, volume: VolumeID, journal: KeeperJournal?, threads: DiskThreads, eventLoop: any EventLoop,
+        failures: DiskFailures
+    ) throws(DecodingError) {
+        let recovery: KeeperRecovery =
+            switch journal?.recovered {
+            case .empty: .empty
+            case .state(let bytes): .state(try KeeperState(encoded: bytes))
+            case .amnesiac, nil: .amnesiac
+            }
+        let keeper = Keeper(
+            server: server, volume: volume, recovery: recovery, verifier: RegisterVerifier(), now: .zero)
+        desk = Mutex(RegisterDesk(keeper))
+        self.journal = journal
+        self.threads = threads
+        self.eventLoop = eventLoop
+        self.failures = failures
+    }
+
+    /// Any thread; does not block.
+    func submit(_ call: RegisterCall) {
+        let mustStart = inbox.withLock { inbox in
+            inbox.calls.append(call)
+            return inbox.start()
+        }
+        if mustStart { threads.flush { self.run() } }
+    }
+
+    /// The session's connection has ended: whatever it waits for is forgotten.
+    func left(_ session: SessionName) {
+        desk.withLock { $0.left(session) }
+    }
+
+    /// Refuses whatever waits and whatever comes.
+    func close() {
+        let outcome = desk.withLock { $0.close() }
+        for reply in outcome.ready { reply.call.answer(reply.response) }
+    }
+
+    private var now: Duration { origin.duration(to: .now) }
+
+    private func run() {
+        while true {
+            let (calls, mustLook) = inbox.withLock { inbox -> ([RegisterCall], Bool) in
+                var calls: [RegisterCall] = []
+                swap(&calls, &inbox.calls)
+                defer { inbox.mustLook = false }
+                if calls.isEmpty, !inbox.mustLook { inbox.isRunning = false }
+                return (calls, inbox.mustLook)
+            }
+            if calls.isEmpty, !mustLook { return }
+            if !calls.isEmpty { carryOut { desk, now in desk.take(calls, now: now) } }
+            if mustLook { carryOut { desk, now in desk.look(now: now) } }
+        }
+    }
+
+    /// One lane runs at a time, so states reach the journal in the order in which they replace each other. The desk's
+    /// lock is not held while the disk works.
+    private func carryOut(_ body: (inout RegisterDesk, Duration) -> RegisterDesk.Outcome) {
+        let (outcome, deadline) = desk.withLock { desk in
+            (body(&desk, now), desk.nextDeadline)
+        }
+        for reply in outcome.ready { reply.call.answer(reply.response) }
+        if let state = outcome.persist {
+            let refusal = persist(state)
+            desk.withLock { $0.persisted(state, refusal == nil) }
+            for reply in outcome.held { reply.call.answer(refusal.map { .refused($0) } ?? reply.response) }
+        }
+        if let deadline { setTimer(deadline) }
+    }
+
+    private func persist(_ state: KeeperState) -> Refusal? {
+        guard let journal else { return nil }
+        do throws(StoreError) {
+            try journal.append(state.encoded)
+            return nil
+        } catch {
+            failures.report(error, "writing the register")
+            return Refusal(error)
+        }
+    }
+
+    private func setTimer(_ deadline: Duration) {
+        let mustSet = inbox.withLock { inbox in
+            defer { inbox.isTimerSet = true }
+            return !inbox.isTimerSet
+        }
+        guard mustSet else { return }
+        let wait = max(.milliseconds(10), deadline - now)
+        eventLoop.scheduleTask(in: TimeAmount(wait)) { [weak self] in
+            guard let self else { return }
+            let mustStart = self.inbox.withLock { inbox in
+                inbox.isTimerSet = false
+                inbox.mustLook = true
+                return inbox.start()
+            }
+            if mustStart { self.threads.flush { self.run() } }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+import LanfsNetwork
+import LanfsProtocol
+import LanfsStore
+import NIOCore
+import Synchronization
+
+/// What one connection asks of its volume. `received` is called in the order the client sent; answers leave in any.
+final class VolumeSession: Sendable {
+    private struct Flush {
+        var id: RequestID
+        var refusal: Refusal?
+    }
+
+    private struct State {
+        var order = PutOrder()
+        /// May go: their puts are stored.
+        var flushes: [Flush] = []
+        var isFlushing = false
+        /// What this connection was told of lost blocks; used by one flush at a time.
+        var mark: FlushMark
+    }
+
+    private let volume: ServedVolume
+    private let connection: ServerConnection
+    private let volumes: Volumes
+    private let threads: DiskThreads
+    private let state: Mutex<State>
+
+    init(_ volume: ServedVolume, connection: ServerConnection, volumes: Volumes, threads: DiskThreads) {
+        self.volume = volume
+        self.connection = connection
+        self.volumes = volumes
+        self.threads = threads
+        state = Mutex(State(mark: volume.blocks.mark()))
+    }
+
+    func received(_ request: Request, payload: ByteBuffer?, id: RequestID) {
+        switch request {
+        case .put(let block, _, let gcEpoch): put(block, payload ?? ByteBuffer(), gcEpoch: gcEpoch, id: id)
+        case .get(let block, let offset, let length): get(block, offset: Int(offset), length: Int(length), id: id)
+        case .flush, .touch, .free, .sweep, .list: carryOut(state.withLock { $0.order.wait(request, id: id) })
+        case .register(let request):
+            volume.register.submit(
+                RegisterCall(request: request, session: ObjectIdentifier(self)) { [connection] response in
+                    connection.reply(id, response)
+                })
+        case .status:
+            threads.work { [connection, volumes, volume] in connection.reply(id, .status(volumes.status(of: volume))) }
+        case .open: connection.reply(id, .refused(Refusal(.invalid, "this connection is about a volume already")))
+        }
+    }
+
+    /// The connection has ended.
+    func left() {
+        volume.register.left(ObjectIdentifier(self))
+    }
+
+    // MARK: Blocks
+
+    /// B1: nothing is stored under a name that does not prove it.
+    private func put(_ block: BlockID, _ payload: ByteBuffer, gcEpoch: UInt64, id: RequestID) {
+        let number = state.withLock { $0.order.began() }
+        threads.work { [self] in
+            let refusal = store(block, payload, gcEpoch: gcEpoch)
+            let waiting = state.withLock { $0.order.finished(number, refusal) }
+            // A flush that waited for this put runs right here: both answers then leave in one packet.
+            carryOut(waiting, onWorker: true)
+            connection.reply(id, refusal.map { .refused($0) } ?? .done)
+        }
+    }
+
+    private func store(_ block: BlockID, _ payload: ByteBuffer, gcEpoch: UInt64) -> Refusal? {
+        payload.withUnsafeReadableBytes { bytes in
+            guard blockHash(bytes) == block else {
+                return Refusal(.wrongHash, "the bytes sent as block \(block) are not that block")
+            }
+            do throws(StoreError) {
+                try volume.blocks.put(block, bytes, gcEpoch: gcEpoch)
+                return nil
+            } catch {
+                volume.failures.report(error, "storing a block")
+                return Refusal(error)
+            }
+        }
+    }
+
+    private func get(_ block: BlockID, offset: Int, length: Int, id: RequestID) {
+        threads.work { [connection, volume] in
+            do throws(StoreError) {
+                let bytes = try volume.read(block, offset: offset, length: length)
+                connection.reply(id, .block(length: UInt32(bytes.readableBytes)), payload: bytes)
+            } catch {
+                volume.failures.report(error, "reading a block")
+                connection.reply(id, .refused(Refusal(error)))
+            }
+        }
+    }
+
+    // MARK: What waits for puts
+
+    private func carryOut(_ requests: [PutOrder.Waiting], onWorker: Bool = false) {
+        var startsFlush = false
+        for waiting in requests {
+            if case .flush = waiting.request {
+                let isFirst = state.withLock { state in
+                    state.flushes.append(Flush(id: waiting.id, refusal: waiting.refusal))
+                    defer { state.isFlushing = true }
+                    return !state.isFlushing
+                }
+                if isFirst { startsFlush = true }
+            } else {
+                threads.flush { [connection, volume] in connection.reply(waiting.id, volume.answer(waiting.request)) }
+            }
+        }
+        guard startsFlush else { return }
+        if onWorker {
+            threads.flushFromWorker { self.runFlushes() }
+        } else {
+            threads.flush { self.runFlushes() }
+        }
+    }
+
+    /// One flush of the disk answers every flush whose puts are stored by then.
+    private func runFlushes() {
+        while true {
+            let (flushes, mark) = state.withLock { state -> ([Flush], FlushMark) in
+                var flushes: [Flush] = []
+                swap(&flushes, &state.flushes)
+                if flushes.isEmpty { state.isFlushing = false }
+                return (flushes, state.mark)
+            }
+            if flushes.isEmpty { return }
+            var newMark = mark
+            var failure: Refusal?
+            do throws(StoreError) {
+                try volume.blocks.flush(&newMark)
+            } catch {
+                volume.failures.report(error, "flushing")
+                failure = Refusal(error)
+            }
+            state.withLock { [newMark] in $0.mark = newMark }
+            for flush in flushes {
+                connection.reply(flush.id, (flush.refusal ?? failure).map { .refused($0) } ?? .done)
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+import LanfsProtocol
+import LanfsStore
+import NIOCore
+import Synchronization
+
+/// One volume on this server: its blocks and its keeper.
+final class ServedVolume: Sendable {
+    /// Blocks of one answer to `list`.
+    static let listLimit = 1000
+
+    let id: VolumeID
+    let blocks: BlockStore
+    let register: RegisterLane
+    let failures: DiskFailures
+    private let allocator = ByteBufferAllocator()
+    private let scrubbed = Mutex(ScrubCursor())
+
+    init(_ id: VolumeID, blocks: BlockStore, register: RegisterLane, failures: DiskFailures) {
+        self.id = id
+        self.blocks = blocks
+        self.register = register
+        self.failures = failures
+    }
+
+    /// A range of a block, read from the file straight into the buffer that is sent; `length` 0 means all from `offset`.
+    func read(_ block: BlockID, offset: Int, length: Int) throws(StoreError) -> ByteBuffer {
+        var length = length
+        if length == 0 {
+            guard let location = try blocks.locate(block) else { throw .notFound(block) }
+            length = max(0, location.length - offset)
+        }
+        guard length <= Limits.blockSize else { throw .tooLong(length: length, limit: Limits.blockSize) }
+        var buffer = allocator.buffer(capacity: length)
+        var failure: StoreError?
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: length) { memory in
+            do throws(StoreError) {
+                try blocks.read(block, offset: offset, into: UnsafeMutableRawBufferPointer(rebasing: memory[..<length]))
+                return length
+            } catch {
+                failure = error
+                return 0
+            }
+        }
+        if let failure { throw failure }
+        return buffer
+    }
+
+    /// What is about blocks as a whole. Blocks the thread.
+    func answer(_ request: Request) -> Response {
+        do throws(StoreError) {
+            switch request {
+            case .touch(let ids, let gcEpoch): return .missing(try blocks.touch(ids, gcEpoch: gcEpoch))
+            case .free(let ids, let gcEpoch):
+                try blocks.free(ids, gcEpoch: gcEpoch)
+                return .done
+            case .sweep(let ids, let gcEpoch, let cutoff):
+                try blocks.sweep(ids, gcEpoch: gcEpoch, cutoff: cutoff)
+                return .done
+            case .list(let after): return .listed(blocks.list(after: after, limit: Self.listLimit))
+            case .open, .put, .get, .flush, .register, .status:
+                return .refused(Refusal(.invalid, "not a request about blocks as a whole"))
+            }
+        } catch {
+            failures.report(error, "changing the state of blocks")
+            return .refused(Refusal(error))
+        }
+    }
+
+    /// Reads and checks this fraction of the volume, going on where the last call ended; the blocks that were wrong.
+    func scrub(_ fraction: Double) throws(StoreError) -> [BlockID] {
+        // At least one block a call, so that a small volume is checked as well.
+        let budget = UInt64(Double(blocks.status().usedBytes) * fraction) + 1
+        var cursor = scrubbed.withLock { $0 }
+        let report = try blocks.scrub(&cursor, budget: budget)
+        scrubbed.withLock { [cursor] in $0 = cursor }
+        return report.rotten
+    }
+}

@@ -1,0 +1,196 @@
+import LanfsCrypto
+import LanfsProtocol
+import LanfsStore
+import Logging
+import NIOCore
+import Synchronization
+
+/// The volumes on this server: who gets in, what each may use, and the work on their disks that nobody waits for.
+final class Volumes: Sendable {
+    static let maintenanceInterval = Duration.seconds(5)
+    /// Everything is read and checked once in so long (protocol.md section 7).
+    private static let scrubPeriod = Duration.seconds(30 * 24 * 3600)
+
+    /// Bytes lent in all, and still free.
+    struct Room: Sendable {
+        var capacity: UInt64
+        var free: UInt64
+    }
+
+    let admission: Admission
+    private let store: ServerStore
+    private let server: ServerID
+    private let threads: DiskThreads
+    private let eventLoop: any EventLoop
+    private let logger: Logger
+    private let failures: DiskFailures
+    private let served = Mutex<[VolumeID: ServedVolume]>([:])
+    /// Held while a new volume's folder is made; `served` is not, so that lookups never wait for the disk.
+    private let making = Mutex(())
+    /// As of a few seconds ago, for answers that may not ask the disk.
+    private let latestRoom: Mutex<Room>
+    private let isClosing = Atomic<Bool>(false)
+
+    /// Opens every volume that has a folder here. Blocks.
+    init(
+        _ store: ServerStore, server: ServerID, admission: Admission, threads: DiskThreads, eventLoop: any EventLoop,
+        logger: Logger
+    ) throws(StoreError) {
+        self.store = store
+        self.server = server
+        self.admission = admission
+        self.threads = threads
+        self.eventLoop = eventLoop
+        self.logger = logger
+        failures = DiskFailures(logger)
+        latestRoom = Mutex(Room(capacity: 0, free: 0))
+        for volume in try store.volumes() { _ = try open(volume) }
+        latestRoom.withLock { $0 = measureRoom() }
+    }
+
+    var count: Int { served.withLock { $0.count } }
+    var room: Room { latestRoom.withLock { $0 } }
+
+    /// For the log.
+    var admissionText: String {
+        switch admission.policy {
+        case .anyVolumeOfTheLAN: "any volume of this network"
+        case .listed: "\(admission.listedCount) listed"
+        }
+    }
+
+    // MARK: Admission
+
+    /// Whether the holder of this volume's key, which `proof` must show, may use this server. Blocks.
+    func admit(
+        _ volume: VolumeID, proof: [UInt8], handshakeHash: [UInt8], address: String
+    ) -> Result<ServedVolume, Refusal> {
+        // Before the list is looked at: who does not hold the key learns nothing about it.
+        guard
+            RegisterVerifier().isValid(
+                signature: proof, of: sessionProof(handshakeHash: handshakeHash), by: volume)
+        else { return .failure(Refusal(.badProof, "the proof of the volume's key is wrong")) }
+        if isClosing.load(ordering: .acquiring) { return .failure(.closing) }
+        followList()
+        let known = served.withLock { $0[volume] }
+        let decision = admission.decide(
+            volume, isKnown: known != nil, knownVolumes: count, isLocal: { LocalNetworks.contains(address) })
+        if case .refused(let reason) = decision {
+            logger.debug("not admitted", metadata: ["volume": "\(volume)", "client": "\(address)"])
+            return .failure(Refusal(.notAdmitted, reason))
+        }
+        if let known { return .success(known) }
+        do throws(StoreError) {
+            let made = try open(volume)
+            logger.info("volume admitted", metadata: ["volume": "\(volume)", "client": "\(address)"])
+            return .success(made)
+        } catch {
+            failures.report(error, "making a folder for volume \(volume)")
+            return .failure(Refusal(error))
+        }
+    }
+
+    /// The open volume, from its folder, which is made when missing.
+    private func open(_ volume: VolumeID) throws(StoreError) -> ServedVolume {
+        try making.withLock { (_) throws(StoreError) in
+            if let known = served.withLock({ $0[volume] }) { return known }
+            let opened = try store.open(volume, quota: admission.quota(of: volume) ?? .max)
+            let register: RegisterLane
+            do throws(DecodingError) {
+                register = try RegisterLane(
+                    server: server, volume: volume, journal: opened.journal, threads: threads, eventLoop: eventLoop,
+                    failures: failures)
+            } catch {
+                throw StoreError.damaged(path: opened.blocks.folder, reason: "the keeper's state: \(error)")
+            }
+            let made = ServedVolume(volume, blocks: opened.blocks, register: register, failures: failures)
+            served.withLock { $0[volume] = made }
+            // Made while the server was being stopped: nobody would close it.
+            if isClosing.load(ordering: .acquiring) { register.close() }
+            return made
+        }
+    }
+
+    /// Takes the authorized file as it is now.
+    private func followList() {
+        guard admission.refresh() else { return }
+        logger.info("the list of admitted volumes changed", metadata: ["admits": "\(admissionText)"])
+        for volume in all { volume.blocks.setQuota(admission.quota(of: volume.id) ?? .max) }
+    }
+
+    private var all: [ServedVolume] { served.withLock { Array($0.values) } }
+
+    // MARK: Answers
+
+    /// What the volume may use and uses; without one, the server as a whole. Blocks.
+    func status(of volume: ServedVolume?) -> ServerStatus {
+        let room = measureRoom()
+        latestRoom.withLock { $0 = room }
+        guard let volume else { return ServerStatus(capacity: room.capacity, free: room.free, usedByVolume: 0, blocks: 0) }
+        let status = volume.blocks.status()
+        let quota = admission.quota(of: volume.id) ?? .max
+        return ServerStatus(
+            capacity: min(room.capacity, quota), free: volume.blocks.room(),
+            usedByVolume: status.usedBytes - min(status.usedBytes, status.quarantinedBytes), blocks: status.blocks)
+    }
+
+    /// Runs on event loops, hence knows the room as of a few seconds ago. `nil`: not enough of it.
+    func answer(_ query: DiscoveryQuery, server: ServerID, port: UInt16, name: String) -> DiscoveryAnswer? {
+        let room = room
+        guard room.free >= query.need else { return nil }
+        let holdsVolume =
+            query.volumeToken != 0
+            && served.withLock { Array($0.keys) }.contains {
+                Discovery.token(volume: $0, nonce: query.nonce, RegisterVerifier()) == query.volumeToken
+            }
+        return DiscoveryAnswer(
+            nonce: query.nonce, server: server, port: port, capacity: room.capacity, free: room.free,
+            holdsVolume: holdsVolume, name: name)
+    }
+
+    private func measureRoom() -> Room {
+        let free = store.space.room()
+        // With no capacity given, what the disk has is what is lent.
+        let (sum, overflow) = store.space.used.addingReportingOverflow(free)
+        return Room(capacity: min(store.space.capacity, overflow ? .max : sum), free: free)
+    }
+
+    // MARK: Work that nobody waits for
+
+    /// Deletes what has left quarantine, tidies, checks a little of what is stored. Blocks.
+    func maintain() {
+        followList()
+        for volume in all {
+            do throws(StoreError) {
+                let report = try volume.blocks.maintain()
+                for block in report.rotten + (try volume.scrub(Self.maintenanceInterval / Self.scrubPeriod)) {
+                    logger.error("a block went bad on disk", metadata: ["volume": "\(volume.id)", "block": "\(block)"])
+                }
+            } catch {
+                failures.report(error, "maintaining volume \(volume.id)")
+            }
+        }
+        let room = measureRoom()
+        latestRoom.withLock { $0 = room }
+    }
+
+    // MARK: The end
+
+    /// Answers those who wait for news, and admits nobody any more.
+    func endWaiting() {
+        isClosing.store(true, ordering: .releasing)
+        for volume in all { volume.register.close() }
+    }
+
+    /// Puts everything on disk and lets go of the data directory. Blocks.
+    func close() {
+        for volume in all {
+            do throws(StoreError) {
+                try volume.blocks.close()
+            } catch {
+                failures.report(error, "closing volume \(volume.id)")
+            }
+        }
+        store.close()
+    }
+}

@@ -1,2 +1,0 @@
-import Logging
-let l = Logger(label: "x")

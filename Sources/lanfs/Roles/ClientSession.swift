@@ -1,0 +1,148 @@
+import LanfsClient
+import LanfsCrypto
+import LanfsLocal
+import LanfsNetwork
+import LanfsProtocol
+import Logging
+import NIOPosix
+
+/// What every client command does first: get the key, find the server, open the volume.
+struct ClientSession: Sendable {
+    let options: ClientOptions
+    let directories = UserDirectories.current
+    let group: MultiThreadedEventLoopGroup
+    let log: Logger
+    let pins: ServerPins
+
+    init(_ options: ClientOptions) {
+        self.options = options
+        log = Logging.logger("lanfs", options.common.verbosity, normal: .notice)
+        // One loop: sealing and opening, which cost the most, run on Swift's own threads.
+        group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        pins = ServerPins(directories)
+    }
+
+    var finder: ServerFinder {
+        ServerFinder(
+            hosts: options.servers.map { .init(name: $0.host, port: $0.port.map(Int.init)) },
+            discoveryPort: Int(options.discoveryPort.number), pins: pins, directories: directories, group: group)
+    }
+
+    /// Opens the volume of `key`. `at`: the server in this process, when there is one.
+    func open(
+        _ key: VolumeKey, create: Bool, at embedded: VolumeServer? = nil, _ adjust: (inout VolumeOptions) -> Void = { _ in }
+    ) async throws(CommandError) -> Volume {
+        var volumeOptions = VolumeOptions()
+        volumeOptions.timeout = options.timeout
+        adjust(&volumeOptions)
+        let origin = VolumeOrigin(directories)
+        do throws(VolumeError) {
+            guard let id = VolumeID(key.volumeID) else { throw .damaged("the volume key's public half") }
+            let mayCreate = create || origin.wasMadeHere(id)
+            let server: VolumeServer
+            if let embedded { server = embedded } else { server = try await finder.server(of: id, create: mayCreate) }
+            let volume = try await Volume.open(
+                key: key, at: server, create: mayCreate, options: volumeOptions, pins: pins, directories: directories,
+                group: group, log: log)
+            origin.forget(id)
+            return volume
+        } catch {
+            throw CommandError(error)
+        }
+    }
+
+    /// Saves, gives the lease back and disconnects.
+    func close(_ volume: Volume) async throws(CommandError) {
+        do throws(VolumeError) {
+            try await volume.close()
+        } catch {
+            throw CommandError(error)
+        }
+    }
+
+    // MARK: The key
+
+    enum MissingKey {
+        /// Say how to make one.
+        case refuse
+        /// Ask, when there is somebody to ask.
+        case offer
+        /// Make it and say where it is.
+        case make
+    }
+
+    func key(whenMissing missing: MissingKey = .refuse) throws(CommandError) -> VolumeKey {
+        switch options.key {
+        case .user(let name): return try KeyMaking.derive(user: name, isNew: false)
+        case .file(let reference):
+            let keys = VolumeKeys(directories)
+            do throws(KeyError) {
+                return try keys.load(reference.text)
+            } catch .missing(let path) {
+                let makes: Bool
+                switch missing {
+                case .refuse: makes = false
+                case .make: makes = true
+                case .offer:
+                    makes = ControllingTerminal()?.ask("There is no volume key yet. Make one?", suggestion: true) ?? false
+                }
+                guard makes else { throw CommandError(.keyUnusable, KeyError.missing(path).description) }
+                let key = KeyMaking.generate()
+                let saved = try KeyMaking.save(key, as: reference.text, directories)
+                if options.common.verbosity != .quiet {
+                    StandardError.write(
+                        "lanfs: made the volume key \(saved); whoever has it can read the volume, and nobody can "
+                            + "without it: keep a copy, or the words that 'lanfs keygen --export' prints\n")
+                }
+                return key
+            } catch {
+                throw CommandError(.keyUnusable, error.description)
+            }
+        }
+    }
+}
+
+extension KeyReference {
+    /// As `VolumeKeys` takes it: a path has a slash.
+    var text: String {
+        switch self {
+        case .named(let name): name
+        case .file(let path):
+            path.bytes.contains(UInt8(ascii: "/")) ? path.text : "./\(path.text)"
+        }
+    }
+}
+
+extension LocalPath {
+    /// For the interfaces that take text; other encodings than UTF-8 keep their meaning only in `bytes`.
+    var text: String { String(decoding: bytes, as: UTF8.self) }
+}
+
+extension CommandError {
+    init(_ error: VolumeError) {
+        let code: ExitCode =
+            switch error {
+            case .noServer: .noServer
+            case .network(let network): network.isPermanent ? .serverRefused : .noServer
+            case .timedOut: .noServer
+            case .unknownVolume: .notFound
+            case .alreadyExists: .alreadyExists
+            case .refused(let refusal): refusal.reason == .full ? .noSpace : .serverRefused
+            case .failed(.noSpace): .noSpace
+            default: .failure
+            }
+        self.init(code, error.description)
+    }
+
+    init(_ error: TransferError) {
+        let code: ExitCode =
+            switch error {
+            case .notFound: .notFound
+            case .exists: .alreadyExists
+            case .local(_, _, .noSpace), .remote(_, _, .noSpace): .noSpace
+            case .badPath: .usage
+            default: .failure
+            }
+        self.init(code, error.description)
+    }
+}
