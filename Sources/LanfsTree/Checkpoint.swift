@@ -63,7 +63,7 @@ private struct Packer {
     private struct Packed {
         let place: Place
         let node: Node
-        let slots: [UInt32]
+        let offsets: [UInt32]
         let children: [Place]
     }
 
@@ -86,10 +86,10 @@ private struct Packer {
             case .dirty(let node): children.append(try place(node, seal))
             }
         }
-        var (payload, slots) = node.encoded(references: children.map(reference))
+        var (payload, offsets) = node.encoded(references: children.map(reference))
         if payloads.count == Self.frameLimit || payloadBytes + payload.count > Self.payloadLimit {
             try closeBlock(seal)
-            (payload, slots) = node.encoded(references: children.map(reference))
+            (payload, offsets) = node.encoded(references: children.map(reference))
         }
         let length = payload.count + Limits.frameOverhead
         let place = Place(
@@ -98,7 +98,7 @@ private struct Packer {
                 block: .zero, key: .zero, index: UInt32(payloads.count), offset: UInt32(sealedBytes),
                 length: UInt32(length)))
         payloads.append(payload)
-        packed.append(Packed(place: place, node: node, slots: slots, children: children))
+        packed.append(Packed(place: place, node: node, offsets: offsets, children: children))
         payloadBytes += payload.count
         sealedBytes += length
         return place
@@ -122,7 +122,7 @@ private struct Packer {
             // A node in this block already says where the others are: if that is not so, the tree would be lost.
             precondition(refs[Int(ref.index)] == ref, "sealing put a frame elsewhere than at \(ref.offset)")
             let node = Node(
-                level: packed.node.level, heap: payload, slots: packed.slots, live: packed.node.live,
+                level: packed.node.level, heap: payload, offsets: packed.offsets, live: packed.node.live,
                 children: packed.children.map { .stored(reference($0)) })
             written.append((ref, node))
         }

@@ -14,19 +14,28 @@ public struct Node: Sendable {
         case dirty(Node)
     }
 
+    /// Where a record starts in the heap, and the four bytes of its key behind the common ones (zeros where it ends): a
+    /// search seldom has to look at the records themselves, which are all over the memory.
+    struct Slot: Equatable {
+        var offset: UInt32
+        var head: UInt32
+    }
+
     /// 0 for leaves; one more than that of the nodes below.
     public let level: UInt8
-    /// Records at the offsets in `slots`: key length, value length (16 bits each), key, value.
+    /// Records, where `slots` say: key length, value length (16 bits each), key, value.
     private(set) var heap: [UInt8]
-    /// Offsets into `heap`, in the order of the keys. `decode` and the methods here vouch that each is a whole record.
-    private(set) var slots: [UInt32]
+    /// The records in the order of their keys. Decoding and the methods here vouch that each is whole.
+    private(set) var slots: [Slot]
+    /// How many first bytes all keys have in common, at least: what is behind them makes the slots' heads.
+    private(set) var prefix = 0
     /// Bytes of `heap` that the slots reach.
     private(set) var live: Int
     /// As many as there are slots, except in a leaf.
     var children: [Child]
     /// Where the last new record went, and how many went each just after the one before.
-    private(set) var lastInsert = -1
-    private(set) var insertRun = 0
+    var lastInsert = -1
+    var insertRun = 0
 
     static let headerSize = 4
     static let recordOverhead = 4
@@ -42,13 +51,14 @@ public struct Node: Sendable {
         children = []
     }
 
-    /// Of records that are known to be whole and in order.
-    init(level: UInt8, heap: [UInt8], slots: [UInt32], live: Int, children: [Child]) {
+    /// Of records that are known to be whole and in order, at these offsets.
+    init(level: UInt8, heap: [UInt8], offsets: [UInt32], live: Int, children: [Child]) {
         self.level = level
         self.heap = heap
-        self.slots = slots
         self.live = live
         self.children = children
+        slots = offsets.map { Slot(offset: $0, head: 0) }
+        measurePrefix()
     }
 
     public var count: Int { slots.count }
@@ -58,7 +68,7 @@ public struct Node: Sendable {
 
     /// Bytes this node takes in memory, about.
     var footprint: Int {
-        heap.count + slots.count * MemoryLayout<UInt32>.stride + children.count * MemoryLayout<Child>.stride + 192
+        heap.count + slots.count * MemoryLayout<Slot>.stride + children.count * MemoryLayout<Child>.stride + 192
     }
 }
 
@@ -84,7 +94,7 @@ extension Node {
     }
 
     func record(_ index: Int) -> Record {
-        let start = Int(slots[index])
+        let start = Int(slots[index].offset)
         return heap.withUnsafeBytes { Record(in: $0, at: start) }
     }
 
@@ -94,17 +104,33 @@ extension Node {
 
     /// The first record whose key is not below `key`, and whether it is `key` itself.
     func lowerBound(_ key: Key) -> (index: Int, found: Bool) {
-        heap.withUnsafeBytes { heap in
+        guard !slots.isEmpty else { return (0, false) }
+        return heap.withUnsafeBytes { heap in
             slots.withUnsafeBufferPointer { slots in
                 key.bytes.withUnsafeBytes { key in
+                    if prefix > 0 {
+                        let shared = Record(in: heap, at: Int(slots[0].offset)).keyRange.prefix(prefix)
+                        let order = byteOrder(
+                            UnsafeRawBufferPointer(rebasing: heap[shared]),
+                            UnsafeRawBufferPointer(rebasing: key.prefix(prefix)))
+                        if order != 0 { return (order > 0 ? 0 : slots.count, false) }
+                    }
+                    let head = keyHead(key, behind: prefix)
                     var low = 0
                     var high = slots.count
                     while low < high {
                         let middle = (low + high) >> 1
-                        let record = Record(in: heap, at: Int(slots[middle]))
-                        let order = byteOrder(UnsafeRawBufferPointer(rebasing: heap[record.keyRange]), key)
-                        if order == 0 { return (middle, true) }
-                        if order < 0 { low = middle + 1 } else { high = middle }
+                        let slot = slots[middle]
+                        if slot.head == head {
+                            let record = Record(in: heap, at: Int(slot.offset))
+                            let order = byteOrder(UnsafeRawBufferPointer(rebasing: heap[record.keyRange]), key)
+                            if order == 0 { return (middle, true) }
+                            if order < 0 { low = middle + 1 } else { high = middle }
+                        } else if slot.head < head {
+                            low = middle + 1
+                        } else {
+                            high = middle
+                        }
                     }
                     return (low, false)
                 }
@@ -120,7 +146,7 @@ extension Node {
 
     /// Negative, zero or positive as the key at `index` is below, at or above `key`.
     func order(_ index: Int, _ key: Key) -> Int {
-        let start = Int(slots[index])
+        let start = Int(slots[index].offset)
         return heap.withUnsafeBytes { heap in
             key.bytes.withUnsafeBytes { key in
                 byteOrder(UnsafeRawBufferPointer(rebasing: heap[Record(in: heap, at: start).keyRange]), key)
@@ -146,8 +172,7 @@ extension Node {
     mutating func set(_ key: Key, _ value: [UInt8]) {
         let (index, found) = lowerBound(key)
         guard found else {
-            let offset = append(key: key, value: value)
-            insert(slot: offset, at: index)
+            insert(key, value, at: index)
             return
         }
         let old = record(index)
@@ -155,10 +180,8 @@ extension Node {
             heap.replaceSubrange(old.valueRange, with: value)
         } else {
             live -= old.range.count
-            // The old record must not be seen as content by the compaction that `append` may start.
-            slots.remove(at: index)
-            let offset = append(key: key, value: value)
-            slots.insert(offset, at: index)
+            slots[index].offset = append(key: key, value: value)
+            compactIfWasteful()
         }
     }
 
@@ -174,15 +197,57 @@ extension Node {
         insertRun = 0
     }
 
-    private mutating func insert(slot: UInt32, at index: Int) {
-        slots.insert(slot, at: index)
+    private mutating func insert(_ key: Key, _ value: [UInt8], at index: Int) {
+        let shared = slots.isEmpty ? key.bytes.count : sharedPrefix(with: key)
+        slots.insert(Slot(offset: append(key: key, value: value), head: 0), at: index)
+        if shared == prefix {
+            slots[index].head = key.bytes.withUnsafeBytes { keyHead($0, behind: prefix) }
+        } else {
+            setHeads(behind: shared)
+        }
         insertRun = index == lastInsert + 1 ? insertRun + 1 : 1
         lastInsert = index
+        compactIfWasteful()
+    }
+
+    /// How many of the common bytes `key` has too.
+    private func sharedPrefix(with key: Key) -> Int {
+        let first = record(0).keyRange
+        return heap.withUnsafeBytes { heap in
+            key.bytes.withUnsafeBytes { key in
+                commonPrefix(
+                    UnsafeRawBufferPointer(rebasing: heap[first.prefix(prefix)]),
+                    UnsafeRawBufferPointer(rebasing: key.prefix(prefix)))
+            }
+        }
+    }
+
+    /// What the first and the last key share all others share too.
+    mutating func measurePrefix() {
+        guard let last = slots.indices.last else { return }
+        let (low, high) = (record(0).keyRange, record(last).keyRange)
+        setHeads(
+            behind: heap.withUnsafeBytes { heap in
+                commonPrefix(
+                    UnsafeRawBufferPointer(rebasing: heap[low]), UnsafeRawBufferPointer(rebasing: heap[high]))
+            })
+    }
+
+    private mutating func setHeads(behind prefix: Int) {
+        self.prefix = prefix
+        heap.withUnsafeBytes { heap in
+            slots.withUnsafeMutableBufferPointer { slots in
+                for index in slots.indices {
+                    let record = Record(in: heap, at: Int(slots[index].offset))
+                    let key = UnsafeRawBufferPointer(rebasing: heap[record.keyRange])
+                    slots[index].head = keyHead(key, behind: prefix)
+                }
+            }
+        }
     }
 
     mutating func insertChild(_ child: Child, key: Key, at index: Int) {
-        let offset = append(key: key, value: [])
-        insert(slot: offset, at: index)
+        insert(key, [], at: index)
         children.insert(child, at: index)
     }
 
@@ -208,7 +273,6 @@ extension Node {
     }
 
     private mutating func append(key: Key, value: [UInt8]) -> UInt32 {
-        if heap.count - live > max(live, 4096) { compact() }
         let offset = UInt32(heap.count)
         heap.append(UInt8(truncatingIfNeeded: key.bytes.count >> 8))
         heap.append(UInt8(truncatingIfNeeded: key.bytes.count))
@@ -220,25 +284,28 @@ extension Node {
         return offset
     }
 
-    /// Adds records of another node behind all of these.
-    private mutating func append(recordsOf other: borrowing Node, _ range: Range<Int>) {
+    /// Adds records of another node behind all of these; `measurePrefix` has to follow.
+    mutating func append(recordsOf other: borrowing Node, _ range: Range<Int>) {
         slots.reserveCapacity(slots.count + range.count)
         let before = heap.count
         other.heap.withUnsafeBytes { source in
             for index in range {
-                let record = Record(in: source, at: Int(other.slots[index]))
-                slots.append(UInt32(heap.count))
+                let record = Record(in: source, at: Int(other.slots[index].offset))
+                slots.append(Slot(offset: UInt32(heap.count), head: 0))
                 heap.append(contentsOf: UnsafeRawBufferPointer(rebasing: source[record.range]))
             }
         }
         live += heap.count - before
     }
 
-    private mutating func compact() {
+    private mutating func compactIfWasteful() {
+        guard heap.count - live > max(live, 4096) else { return }
         var packed = Node(level: level, reserving: 2 * live + 4096)
         packed.append(recordsOf: self, 0..<count)
+        packed.measurePrefix()
         heap = packed.heap
         slots = packed.slots
+        prefix = packed.prefix
     }
 
     /// This leaf with many changes, which are in key order, each key once: one pass whatever their number.
@@ -249,12 +316,13 @@ extension Node {
             let (index, found) = lowerBound(change.key)
             result.append(recordsOf: self, next..<index)
             if let value = change.value {
-                result.slots.append(result.append(key: change.key, value: value))
+                result.slots.append(Slot(offset: result.append(key: change.key, value: value), head: 0))
                 result.lastInsert = result.count - 1
             }
             next = found ? index + 1 : index
         }
         result.append(recordsOf: self, next..<count)
+        result.measurePrefix()
         result.insertRun = changes.count
         return result
     }
@@ -262,75 +330,28 @@ extension Node {
     /// The node directly to the right becomes part of this one.
     mutating func absorb(_ right: borrowing Node) {
         append(recordsOf: right, 0..<right.count)
+        measurePrefix()
         children.append(contentsOf: right.children)
         lastInsert = -1
         insertRun = 0
     }
 }
 
-// MARK: Splitting
-
-extension Node {
-    /// This node as several that are not oversize. Keys that came in ascending order will go on doing so: the cut
-    /// is then where the next one goes, and the nodes left behind are full instead of half empty.
-    func split(_ shape: NodeShape) -> [Node] {
-        if insertRun >= 3, insertRun >= count / 8, let pieces = splitAtRun(shape) { return pieces }
-        let sizes = (0..<count).map { record($0).range.count + (level > 0 ? Self.childSize : 0) }
-        let total = sizes.reduce(0, +)
-        let wanted = max(
-            2, (total + shape.maximumBytes - 1) / shape.maximumBytes,
-            (count + shape.maximumEntries - 1) / shape.maximumEntries)
-        let target = total / wanted
-        var starts = [0]
-        var bytes = 0
-        for index in 0..<count {
-            let length = index - starts[starts.count - 1]
-            let full = Self.headerSize + bytes + sizes[index] > shape.maximumBytes || length == shape.maximumEntries
-            let even = starts.count < wanted && bytes + sizes[index] / 2 > target
-            if full || even, length >= fewest {
-                starts.append(index)
-                bytes = 0
-            }
-            bytes += sizes[index]
-        }
-        starts[starts.count - 1] = min(starts[starts.count - 1], count - fewest)
-        return zip(starts, starts.dropFirst() + [count]).map { piece($0..<$1) }
+/// Four bytes of a key as a number that compares as they do; missing ones are zeros.
+@inline(__always)
+private func keyHead(_ key: UnsafeRawBufferPointer, behind prefix: Int) -> UInt32 {
+    if key.count >= prefix + 4 {
+        return UInt32(bigEndian: key.loadUnaligned(fromByteOffset: prefix, as: UInt32.self))
     }
+    var head: UInt32 = 0
+    for index in prefix..<prefix + 4 { head = head << 8 | (index < key.count ? UInt32(key[index]) : 0) }
+    return head
+}
 
-    /// An inner node has two children at least: a child alone would have no neighbour to join.
-    private var fewest: Int { level == 0 ? 1 : 2 }
-
-    private func splitAtRun(_ shape: NodeShape) -> [Node]? {
-        let cut = min(lastInsert + 1, count - fewest)
-        guard cut >= fewest else { return nil }
-        var left = piece(0..<cut)
-        var right = piece(cut..<count)
-        guard !shape.isOversize(left), !shape.isOversize(right) else { return nil }
-        if lastInsert < cut {
-            left.lastInsert = lastInsert
-            left.insertRun = insertRun
-        } else {
-            right.lastInsert = lastInsert - cut
-            right.insertRun = insertRun
-        }
-        return [left, right]
-    }
-
-    private func piece(_ range: Range<Int>) -> Node {
-        var piece = Node(level: level, reserving: live / 2 + 4096)
-        piece.append(recordsOf: self, range)
-        if level > 0 { piece.children = Array(children[range]) }
-        return piece
-    }
-
-    /// The shortest key above everything in `left` and not above anything in this node.
-    private func separator(after left: borrowing Node) -> Key {
-        let first = key(0)
-        guard level == 0, left.count > 0 else { return first }
-        let last = left.key(left.count - 1)
-        let shared = zip(first.bytes, last.bytes).prefix { $0 == $1 }.count
-        return Key(Array(first.bytes.prefix(shared + 1)))
-    }
+private func commonPrefix(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Int {
+    let count = min(left.count, right.count)
+    for index in 0..<count where left[index] != right[index] { return index }
+    return count
 }
 
 extension FrameRef {

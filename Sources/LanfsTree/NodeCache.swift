@@ -12,7 +12,9 @@ public struct MissingNode: Error, Hashable, Sendable, CustomStringConvertible {
         self.level = level
     }
 
-    public var description: String { "tree node \(ref.index) of block \(ref.block) is not in memory; fetch it and retry" }
+    public var description: String {
+        "tree node \(ref.index) of block \(ref.block) is not in memory; fetch it and run the operation again"
+    }
 }
 
 /// Decoded stored nodes, by where they are stored. Bounded: a new node drives out those not asked for since the hand of
@@ -24,16 +26,24 @@ public final class NodeCache {
     /// all in the end.
     static let minimumNodes = 64
 
-    private struct Slot {
-        let ref: FrameRef
+    /// Shared by reference, so that a lookup copies one pointer.
+    final class Entry {
         let node: Node
-        var wasUsed: Bool
+        fileprivate let ref: FrameRef
+        /// Whether it was asked for since the hand last passed it.
+        fileprivate var wasUsed = false
+        /// In the clock.
+        fileprivate var position = 0
+
+        init(ref: FrameRef, node: Node) {
+            self.ref = ref
+            self.node = node
+        }
     }
 
     private let limitBytes: Int
-    private var positions: [Place: Int] = [:]
-    private var slots: [Slot?] = []
-    private var vacant: [Int] = []
+    private var entries: [Place: Entry] = [:]
+    private var clock: [Entry] = []
     private var hand = 0
     /// Bytes of memory the nodes take, about.
     public private(set) var bytes = 0
@@ -44,63 +54,58 @@ public final class NodeCache {
         self.limitBytes = limitBytes
     }
 
-    public var count: Int { positions.count }
+    public var count: Int { clock.count }
 
-    public func contains(_ ref: FrameRef) -> Bool { positions[Place(ref)] != nil }
+    public func contains(_ ref: FrameRef) -> Bool { entries[Place(ref)] != nil }
 
     public func insert(_ ref: FrameRef, _ node: Node) {
         remove(ref)
         while bytes + node.footprint > limitBytes, count >= Self.minimumNodes { evictOne() }
-        let slot = Slot(ref: ref, node: node, wasUsed: false)
-        if let position = vacant.popLast() {
-            slots[position] = slot
-            positions[Place(ref)] = position
-        } else {
-            positions[Place(ref)] = slots.count
-            slots.append(slot)
-        }
+        let entry = Entry(ref: ref, node: node)
+        entry.position = clock.count
+        clock.append(entry)
+        entries[Place(ref)] = entry
         bytes += node.footprint
     }
 
     /// Forgets a node, as for frames that nothing refers to any more.
     public func remove(_ ref: FrameRef) {
-        if let position = positions[Place(ref)] { vacate(position) }
+        if let entry = entries[Place(ref)] { drop(entry) }
     }
 
     public func removeAll() {
-        positions = [:]
-        slots = []
-        vacant = []
+        entries = [:]
+        clock = []
         hand = 0
         bytes = 0
     }
 
-    func node(_ ref: FrameRef) -> Node? {
-        guard let position = positions[Place(ref)] else { return nil }
-        slots[position]?.wasUsed = true
-        return slots[position]?.node
+    func entry(_ ref: FrameRef) -> Entry? {
+        let entry = entries[Place(ref)]
+        entry?.wasUsed = true
+        return entry
     }
 
     private func evictOne() {
-        // Ends: after one turn every slot's mark is off.
+        // Ends: after one turn every mark is off.
         while true {
-            hand = hand + 1 < slots.count ? hand + 1 : 0
-            guard slots[hand] != nil else { continue }
-            if slots[hand]?.wasUsed == true {
-                slots[hand]?.wasUsed = false
-            } else {
-                vacate(hand)
-                return
-            }
+            if hand >= clock.count { hand = 0 }
+            let entry = clock[hand]
+            guard entry.wasUsed else { return drop(entry) }
+            entry.wasUsed = false
+            hand += 1
         }
     }
 
-    private func vacate(_ position: Int) {
-        guard let slot = slots[position] else { return }
-        positions[Place(slot.ref)] = nil
-        slots[position] = nil
-        vacant.append(position)
-        bytes -= slot.node.footprint
+    /// The last of the clock takes its place.
+    private func drop(_ entry: Entry) {
+        entries[Place(entry.ref)] = nil
+        let last = clock.removeLast()
+        if last !== entry {
+            last.position = entry.position
+            clock[entry.position] = last
+        }
+        bytes -= entry.node.footprint
     }
 
     /// A frame's place names it; the rest of a reference follows from it.

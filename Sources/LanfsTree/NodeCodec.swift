@@ -11,7 +11,7 @@ extension Node {
 
     /// - Parameter references: of the children; `.zero` as block means the block this node goes to.
     /// - Returns: the payload of the frame, and where in it each record starts.
-    func encoded(references: [FrameRef]) -> (payload: [UInt8], slots: [UInt32]) {
+    func encoded(references: [FrameRef]) -> (payload: [UInt8], offsets: [UInt32]) {
         var writer = ByteWriter(reserving: size)
         writer.append(Self.formatVersion)
         writer.append(level)
@@ -21,7 +21,7 @@ extension Node {
         heap.withUnsafeBytes { heap in
             for slot in slots {
                 packed.append(UInt32(writer.bytes.count))
-                let record = Record(in: heap, at: Int(slot))
+                let record = Record(in: heap, at: Int(slot.offset))
                 writer.bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: heap[record.range]))
             }
         }
@@ -49,13 +49,15 @@ extension Node {
     /// Reads the opened payload of the frame at `ref`.
     public init(decoding payload: [UInt8], from ref: FrameRef) throws(DecodingError) {
         var reader = ByteReader(payload)
-        guard try reader.integer(UInt8.self) == Self.formatVersion else { throw .invalid(what: "a tree node's version") }
+        guard try reader.integer(UInt8.self) == Self.formatVersion else {
+            throw .invalid(what: "a tree node's version")
+        }
         let level = try reader.integer(UInt8.self)
         guard level <= Self.levelLimit else { throw .invalid(what: "a tree node's level") }
         let count = Int(try reader.integer(UInt16.self))
         guard count >= (level == 0 ? 1 : 2) else { throw .invalid(what: "a tree node's number of entries") }
 
-        let (slots, end) = try Self.checkedRecords(of: payload, count: count, isLeaf: level == 0)
+        let (offsets, end) = try Self.checkedRecords(of: payload, count: count, isLeaf: level == 0)
         var children: [Child] = []
         if level > 0 {
             var references = ByteReader(payload[end...])
@@ -68,7 +70,7 @@ extension Node {
         } else if end != payload.count {
             throw .trailing(count: payload.count - end)
         }
-        self.init(level: level, heap: payload, slots: slots, live: end - Self.headerSize, children: children)
+        self.init(level: level, heap: payload, offsets: offsets, live: end - Self.headerSize, children: children)
     }
 
     private static func reference(from reader: inout ByteReader, in ref: FrameRef) throws(DecodingError) -> FrameRef {
@@ -86,12 +88,12 @@ extension Node {
     /// Where each record starts and where the last one ends, once all are whole and in strictly ascending order.
     private static func checkedRecords(
         of payload: [UInt8], count: Int, isLeaf: Bool
-    ) throws(DecodingError) -> (slots: [UInt32], end: Int) {
+    ) throws(DecodingError) -> (offsets: [UInt32], end: Int) {
         guard count * recordOverhead <= payload.count - headerSize else {
             throw .truncated(wanted: count * recordOverhead, left: payload.count - headerSize)
         }
-        var slots: [UInt32] = []
-        slots.reserveCapacity(count)
+        var offsets: [UInt32] = []
+        offsets.reserveCapacity(count)
         var position = headerSize
         let problem: DecodingError? = payload.withUnsafeBytes { bytes in
             var previous: Range<Int>?
@@ -115,12 +117,12 @@ extension Node {
                     return .invalid(what: "the order of a tree node's keys")
                 }
                 previous = record.keyRange
-                slots.append(UInt32(position))
+                offsets.append(UInt32(position))
                 position = record.range.upperBound
             }
             return nil
         }
         if let problem { throw problem }
-        return (slots, position)
+        return (offsets, position)
     }
 }

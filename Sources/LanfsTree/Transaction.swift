@@ -1,4 +1,7 @@
 /// Changes on top of a tree: reads see them, the tree does not until they are applied.
+///
+/// It holds a copy of the tree, so let go of it before `changes` are applied: nodes that two trees share have to be
+/// copied to be changed.
 public struct Transaction {
     private let tree: Tree
     private let nodes: NodeCache

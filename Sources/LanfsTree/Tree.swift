@@ -41,22 +41,51 @@ extension Tree {
         switch child {
         case .dirty(let node): return node
         case .stored(let ref):
-            // A node of another level than its place demands could send us round in circles.
-            guard let node = nodes.node(ref), level == nil || node.level == level else {
-                throw MissingNode(ref: ref, level: level)
-            }
-            return node
+            return try entry(ref, level: level, nodes).node
         }
     }
 
-    public func value(_ key: Key, nodes: NodeCache) throws(MissingNode) -> [UInt8]? {
-        guard let top else { return nil }
-        var node = try Self.load(top, level: nil, nodes)
-        while node.level > 0 {
-            node = try Self.load(node.children[node.childIndex(key)], level: node.level - 1, nodes)
+    private static func entry(
+        _ ref: FrameRef, level: UInt8?, _ nodes: NodeCache
+    ) throws(MissingNode) -> NodeCache.Entry {
+        // A node of another level than its place demands could send us round in circles.
+        guard let entry = nodes.entry(ref), level == nil || entry.node.level == level else {
+            throw MissingNode(ref: ref, level: level)
         }
+        return entry
+    }
+
+    public func value(_ key: Key, nodes: NodeCache) throws(MissingNode) -> [UInt8]? {
+        guard var child = top else { return nil }
+        var level: UInt8?
+        while true {
+            let step: Step
+            switch child {
+            case .dirty(let node):
+                level = node.level
+                step = Self.step(node, key)
+            case .stored(let ref):
+                let entry = try Self.entry(ref, level: level, nodes)
+                level = entry.node.level
+                step = Self.step(entry.node, key)
+            }
+            switch step {
+            case .down(let next): child = next
+            case .end(let value): return value
+            }
+            level = level.map { $0 &- 1 }
+        }
+    }
+
+    private enum Step {
+        case down(Node.Child)
+        case end([UInt8]?)
+    }
+
+    private static func step(_ node: Node, _ key: Key) -> Step {
+        if node.level > 0 { return .down(node.children[node.childIndex(key)]) }
         let (index, found) = node.lowerBound(key)
-        return found ? node.value(index) : nil
+        return .end(found ? node.value(index) : nil)
     }
 
     /// The first key at or above `from` and below `below`.

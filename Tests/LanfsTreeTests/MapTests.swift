@@ -10,7 +10,7 @@ struct Scenario: CustomTestStringConvertible, Sendable {
     let keys: Int
     let largest: Int
 
-    var testDescription: String { "\(shape == .tiny ? "tiny" : "standard") nodes, \(keys) keys, seed \(seed)" }
+    var testDescription: String { "\(shape.testDescription), \(keys) keys, seed \(seed)" }
 }
 
 @Suite("The map equals a sorted array")
@@ -60,6 +60,29 @@ struct MapTests {
             }
         }
         _ = try Audit(tree, nodes: nodes)
-        #expect(try contents(tree, nodes) == model)
+        #expect(try holds(tree, model, nodes))
+    }
+    @Test("for keys that are prefixes of each other and full of zeros", arguments: [5, 6] as [UInt64])
+    func awkwardKeys(_ seed: UInt64) throws {
+        var generator = SplitMix64(seed: seed)
+        let nodes = NodeCache(limitBytes: 1 << 20)
+        for shape in [NodeShape.tiny, .standard] {
+            var tree = Tree(shape: shape)
+            var model = Model()
+            for _ in 0..<4_000 {
+                let key = Key((0..<generator.below(9)).map { _ in UInt8(generator.below(2)) })
+                let change = Change(key: key, value: generator.below(5) < 2 ? nil : generator.bytes(generator.below(9)))
+                try tree.apply([change], nodes: nodes)
+                model.apply([change])
+                let other = Key((0..<generator.below(11)).map { _ in UInt8(generator.below(2)) })
+                try #require(try tree.value(other, nodes: nodes) == model.value(other))
+                let next = try tree.next(from: other, below: .top, nodes: nodes)
+                try #require(same(next, model.range(from: other, below: .top).first))
+                let previous = try tree.previous(before: other, atLeast: .empty, nodes: nodes)
+                try #require(same(previous, model.range(from: .empty, below: other).last))
+            }
+            _ = try Audit(tree, nodes: nodes)
+            #expect(try holds(tree, model, nodes))
+        }
     }
 }

@@ -1,4 +1,5 @@
 import LanfsProtocol
+import Testing
 
 @testable import LanfsTree
 
@@ -80,6 +81,10 @@ struct Model: Equatable {
     }
 }
 
+extension NodeShape: CustomTestStringConvertible {
+    public var testDescription: String { self == .tiny ? "tiny nodes" : "standard nodes" }
+}
+
 func same(_ left: (key: Key, value: [UInt8])?, _ right: (key: Key, value: [UInt8])?) -> Bool {
     left?.key == right?.key && left?.value == right?.value
 }
@@ -116,9 +121,10 @@ final class Blocks {
 
     /// Runs an operation again and again until no node is missing, as every caller does.
     func retrying<Result>(_ nodes: NodeCache, _ operation: () throws -> Result) throws -> Result {
-        while true {
+        for _ in 0..<100_000 {
             do { return try operation() } catch let missing as MissingNode { try fetch(missing, into: nodes) }
         }
+        return try operation()
     }
 
     /// Every frame a stored tree consists of, each as often as it is referred to.
@@ -184,6 +190,9 @@ extension Key {
 
     static let top = Key([UInt8](repeating: 255, count: Key.sizeLimit))
 }
+
+/// Whether the tree is this map; a plain truth, as to print the difference would take minutes.
+func holds(_ tree: Tree, _ model: Model, _ nodes: NodeCache) throws -> Bool { try contents(tree, nodes) == model }
 
 func contents(_ tree: Tree, _ nodes: NodeCache) throws -> Model {
     var all: [Change] = []

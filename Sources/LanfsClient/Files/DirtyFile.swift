@@ -74,7 +74,7 @@ struct DirtyFile {
 
     /// Drops whole chunks from `first` to `end`, not included. Returns the bytes of memory given back.
     mutating func drop(_ range: Range<UInt64>) -> Int {
-        if chunks.count < range.count {
+        if UInt64(chunks.count) < range.upperBound - range.lowerBound {
             return chunks.keys.filter(range.contains).reduce(0) { $0 + remove($1) }
         }
         return range.reduce(0) { $0 + remove($1) }
