@@ -56,7 +56,7 @@ let package = Package(
             swiftSettings: swift),
         .target(name: "LanfsMount", dependencies: ["LanfsClient", "CFuse"], swiftSettings: swift),
         .executableTarget(
-            name: "lanfs", dependencies: ["LanfsServer", "LanfsClient", "LanfsMount", log] + nio,
+            name: "lanfs", dependencies: ["LanfsServer", "LanfsClient", "LanfsMount", log, system] + nio,
             swiftSettings: staticCompile, linkerSettings: staticLink),
 
         .testTarget(name: "LanfsCryptoTests", dependencies: ["LanfsCrypto"], swiftSettings: swift),

@@ -106,6 +106,14 @@ public enum PrivateFile {
         }
     }
 
+    /// Gives a file another name in the same folder, replacing what has it.
+    public static func move(_ path: FilePath, to target: FilePath) throws(LocalFileError) {
+        guard rename(path.string, target.string) == 0 else {
+            throw .failed(action: "rename", path: path, errno: Errno(rawValue: errno))
+        }
+        try syncDirectory(target.removingLastComponent())
+    }
+
     static func syncDirectory(_ path: FilePath) throws(LocalFileError) {
         let descriptor = open(path.string, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { throw .failed(action: "open", path: path, errno: Errno(rawValue: errno)) }

@@ -177,6 +177,11 @@ final class BlockPool: Sendable {
         if let refusal { throw .refused(refusal) }
     }
 
+    /// Blocks the server may not have on disk.
+    var unflushed: [(id: BlockID, bytes: ByteBuffer)] {
+        state.withLock { $0.uploads.map { ($0.key, $0.value.bytes) } }
+    }
+
     /// Acknowledged to applications and not yet known to be stored, in bytes.
     var outstandingBytes: Int { state.withLock { $0.bytes } }
 

@@ -46,6 +46,13 @@ struct SealedBlock: Sendable {
         }
     }
 
+    /// A block sealed earlier; nobody asks for its frames.
+    init(id: BlockID, bytes: ByteBuffer) {
+        self.id = id
+        self.bytes = bytes
+        frames = []
+    }
+
     /// The reference to frames `first..<first + count` as one run.
     func run(first: Int, count: Int) -> FrameRef {
         var run = frames[first]

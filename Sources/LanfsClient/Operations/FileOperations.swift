@@ -130,7 +130,11 @@ extension Volume {
     public func save() async -> Result<Void, Errno> {
         let (operations, committed) = update { ($0.operations, $0.committedOperations) }
         guard operations > committed else { return .success(()) }
-        return await committer.wait(for: operations, of: self)
+        let outcome = await patiently(upTo: options.timeout) {
+            await self.committer.wait(for: operations, of: self)
+        }
+        // Given up: the data stays, and the next commit tries again.
+        return outcome ?? .failure(Task.isCancelled ? .interrupted : .ioError)
     }
 
     public func copyRange(

@@ -26,7 +26,7 @@ extension Volume {
         let chain = current { $0.chain }
         let dead = try await runToEnd { (state) throws(Pause) in
             try state.read { (transaction) throws(Interruption) in
-                try transaction.deadBlocks(before: chain.record.sequence, limit: 1024)
+                try transaction.deadBlocks(before: chain.record.sequence + 1, limit: 1024)
             }
         }
         guard !dead.isEmpty else { return }

@@ -23,6 +23,7 @@ extension Volume {
         try await finish(prepared)
         try await checkpointIfDue(prepared)
         try await freeDeadBlocks()
+        try await keepHouse()
         return prepared.operations
     }
 
@@ -36,7 +37,7 @@ extension Volume {
         }
     }
 
-    private func prepare(_ cut: VolumeState.Cut) -> PreparedCommit {
+    func prepare(_ cut: VolumeState.Cut) -> PreparedCommit {
         let chain = current { $0.chain }
         let changes = cut.changes.map { Change(key: $0.key, value: $0.value) }.sorted { $0.key < $1.key }
         var contents = chain.contents
@@ -65,10 +66,7 @@ extension Volume {
         try await blocks.flush()
         let record = try await choose(prepared)
         update { state in
-            state.chain.record = record
-            state.chain.contents = prepared.contents
-            state.chain.changeBlocks += prepared.changeBlocks
-            state.chain.nextNumber = prepared.contents.transaction.number + 1
+            state.chain.advance(prepared, to: record)
             state.committedOperations = prepared.operations
             state.prepared = nil
         }
@@ -97,7 +95,7 @@ extension Volume {
 
     // MARK: The sealed part of a root record
 
-    private func seal(_ contents: RootContents) -> [UInt8] {
+    func seal(_ contents: RootContents) -> [UInt8] {
         FrameSeal.seal(contents.encoded, key: key.treeKey, index: 0)
     }
 
@@ -106,8 +104,12 @@ extension Volume {
     }
 
     static func contents(of record: RootRecord, key: VolumeKey) throws(VolumeError) -> RootContents {
+        try contents(record.contents, key: key)
+    }
+
+    static func contents(_ sealed: [UInt8], key: VolumeKey) throws(VolumeError) -> RootContents {
         do {
-            return try RootContents(encoded: FrameSeal.open(record.contents, key: key.treeKey, index: 0))
+            return try RootContents(encoded: FrameSeal.open(sealed, key: key.treeKey, index: 0))
         } catch {
             throw .damaged("the root record (\(error))")
         }

@@ -11,6 +11,13 @@ struct CommitChain {
     /// The number of this client's next commit (T5).
     var nextNumber: UInt64 = 1
 
+    mutating func advance(_ prepared: PreparedCommit, to record: RootRecord) {
+        self.record = record
+        contents = prepared.contents
+        changeBlocks += prepared.changeBlocks
+        nextNumber = prepared.contents.transaction.number + 1
+    }
+
     /// Worth a checkpoint: mounting has to read every change block, one after the other.
     var wantsCheckpoint: Bool { changeBlocks.count >= 64 || changeBlocks.reduce(0) { $0 + Int($1.length) } >= 4 << 20 }
 }

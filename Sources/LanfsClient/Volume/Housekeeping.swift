@@ -36,11 +36,22 @@ extension Volume {
         if case .later(let rest) = outcome { Task.detached { _ = await rest() } }
     }
 
+    /// After each commit: what was left for later.
+    func keepHouse() async throws(VolumeError) {
+        if try await !reapTrimmed() { committer.noteChange(self) }
+        let isDue = update { state in
+            guard ContinuousClock.now - state.roomAskedAt > .seconds(1) else { return false }
+            state.roomAskedAt = .now
+            return true
+        }
+        if isDue { try await refreshRoom() }
+    }
+
     /// Removes what deleted and emptied large files left behind, some at a time, so that deleting takes the same time
     /// whatever the size. Returns whether nothing is left.
     func reapTrimmed() async throws(VolumeError) -> Bool {
         try await runToEnd { (state) throws(Pause) in
-            try state.changeUncounted { (transaction) throws(Interruption) in try transaction.reapTrimmed(limit: 1024) }
+            try state.changeUncounted { (transaction) throws(Interruption) in try transaction.reapTrimmed(limit: 4096) }
         }
     }
 

@@ -11,7 +11,20 @@ extension Volume {
     /// Gets the write lease and with it the newest root. Work of ours that is not committed continues on the root it
     /// was based on, or not at all.
     func acquireLease() async throws(VolumeError) {
+        let outcome = await patiently(upTo: options.timeout) { () async -> Result<Void, VolumeError> in
+            do throws(VolumeError) {
+                return .success(try await self.acquireLeaseInTurn())
+            } catch {
+                return .failure(error)
+            }
+        }
+        guard let outcome else { throw Task.isCancelled ? .failed(.interrupted) : .timedOut }
+        try outcome.get()
+    }
+
+    private func acquireLeaseInTurn() async throws(VolumeError) {
         try await leaseLock.withLock { () async throws(VolumeError) in
+            guard current({ $0.leaseEnd.map { ContinuousClock.now >= $0 } ?? true }) else { return }
             guard let record = await register.acquire() else { throw .closed }
             let base = current { $0.chain.record }
             if !(record.sequence == base.sequence && record.sameValue(as: base)) {

@@ -6,6 +6,7 @@ import LanfsNetwork
 import LanfsProtocol
 import Logging
 import NIOCore
+import SystemPackage
 
 /// How to reach the server that keeps a volume.
 public struct VolumeServer: Sendable {
@@ -67,7 +68,7 @@ extension Volume {
                 chain: CommitChain(record: chosen, contents: try contents(of: chosen, key: key)),
                 nodeMemory: options.memory / 4, frameMemory: options.memory / 4 * 3, readOnly: options.readOnly)
             let volume = Volume(
-                id: id, key: key, incarnation: incarnation, link: link, pins: pins,
+                id: id, key: key, incarnation: incarnation, link: link, pins: pins, directories: directories,
                 blocks: BlockPool(link: link, timeout: options.timeout), register: register, memory: memory,
                 options: options, state: state, log: log)
             try await volume.start(chosen, isNew: isNew)
@@ -85,6 +86,8 @@ extension Volume {
         try await load(record)
         try await refreshRoom()
         rememberAddress()
+        if !options.readOnly { try await takeUpSetAside() }
+        watchServer()
         if record.sequence == 0, !options.readOnly { try await formatIfEmpty() }
     }
 
@@ -110,10 +113,41 @@ extension Volume {
         }
     }
 
-    /// Commits everything, gives the lease back and disconnects. After an error nothing was closed.
-    public func close() async throws(VolumeError) {
-        if case .failure(let errno) = await save() { throw .failed(errno) }
-        abandon()
+    /// Commits everything, gives the lease back and disconnects. What cannot be saved within `patience` is set aside on
+    /// this machine.
+    ///
+    /// - Returns: where unsaved work was kept; `nil` when everything is saved.
+    public func close(patience: Duration = .seconds(20)) async throws(VolumeError) -> FilePath? {
+        // Without a connection there is nothing to wait for: unmounting works at once.
+        let patience = link.current == nil ? .milliseconds(200) : patience
+        let isSaved = await patiently(upTo: patience) { await self.save() }
+        defer { abandon() }
+        if case .success? = isSaved { return nil }
+        return try await setAside()
+    }
+
+    /// One line when the server goes away, one when it is back.
+    private func watchServer() {
+        Task { [weak self, link, log] in
+            var awaySince: ContinuousClock.Instant?
+            for await state in link.states() {
+                guard self != nil else { return }
+                switch state {
+                case .connected:
+                    if let since = awaySince {
+                        log.notice("the server \(link.name) is back after \((ContinuousClock.now - since).components.seconds) s")
+                    }
+                    awaySince = nil
+                case .disconnected(let since, let failure) where awaySince == nil:
+                    awaySince = since
+                    log.warning(
+                        "the server \(link.name) is away; what is cached is still answered, the rest waits for it",
+                        metadata: failure.map { ["reason": "\($0)"] } ?? [:])
+                case .refused(let error): log.error("\(error)")
+                case .disconnected, .closed: break
+                }
+            }
+        }
     }
 
     /// Disconnects without saving.

@@ -1,5 +1,6 @@
 import LanfsCrypto
 import LanfsFileSystem
+import LanfsLocal
 import LanfsNetwork
 import LanfsProtocol
 import LanfsTree
@@ -19,6 +20,7 @@ public final class Volume: Sendable {
     let link: ServerLink
     let memory: RootMemory
     let pins: ServerPins
+    let directories: UserDirectories
     let options: VolumeOptions
     let log: Logger
 
@@ -34,13 +36,14 @@ public final class Volume: Sendable {
     }
 
     init(
-        id: VolumeID, key: VolumeKey, incarnation: UInt128, link: ServerLink, pins: ServerPins, blocks: BlockPool,
+        id: VolumeID, key: VolumeKey, incarnation: UInt128, link: ServerLink, pins: ServerPins, directories: UserDirectories, blocks: BlockPool,
         register: RootRegister, memory: RootMemory, options: VolumeOptions, state: consuming sending VolumeState,
         log: Logger
     ) {
         self.id = id
         self.link = link
         self.pins = pins
+        self.directories = directories
         self.memory = memory
         self.key = key
         self.blocks = blocks

@@ -59,6 +59,7 @@ public enum VolumeError: Error, Sendable, CustomStringConvertible {
         switch self {
         case .refused(let refusal) where refusal.reason == .full: .noSpace
         case .failed(let errno): errno
+        case .network(.cancelled): .interrupted
         default: .ioError
         }
     }

@@ -64,8 +64,7 @@ enum Mount {
         do throws(CommandError) {
             try await session.close(volume)
         } catch {
-            session.log.critical("the last changes could not be saved: \(error.message)")
-            volume.abandon()
+            session.log.critical("\(error.message)")
         }
     }
 }

@@ -5,6 +5,7 @@ import LanfsNetwork
 import LanfsProtocol
 import Logging
 import NIOPosix
+import SystemPackage
 
 /// What every client command does first: get the key, find the server, open the volume.
 struct ClientSession: Sendable {
@@ -53,10 +54,17 @@ struct ClientSession: Sendable {
 
     /// Saves, gives the lease back and disconnects.
     func close(_ volume: Volume) async throws(CommandError) {
+        let kept: FilePath?
         do throws(VolumeError) {
-            try await volume.close()
+            kept = try await volume.close()
         } catch {
             throw CommandError(error)
+        }
+        if let kept {
+            throw CommandError(
+                .failure,
+                "the last changes could not be saved, because the server is away; they are kept in \(kept) and will be saved "
+                    + "when the volume is next opened on this machine")
         }
     }
 

@@ -1,0 +1,58 @@
+import Synchronization
+
+/// Waits for work that others share, but no longer than the caller wants to: until it is cancelled (its process was
+/// interrupted) or `timeout` is over. The work itself goes on.
+///
+/// - Returns: `nil` when the caller gave up.
+func patiently<Value: Sendable>(
+    upTo timeout: Duration?, _ work: @escaping @Sendable () async -> Value
+) async -> Value? {
+    let wait = OneWait<Value>()
+    Task.detached { wait.finish(await work()) }
+    if let timeout {
+        Task.detached {
+            try? await Task.sleep(for: timeout)
+            wait.finish(nil)
+        }
+    }
+    return await withTaskCancellationHandler {
+        await withCheckedContinuation { wait.begin($0) }
+    } onCancel: {
+        wait.finish(nil)
+    }
+}
+
+/// One continuation, resumed by whoever comes first.
+private final class OneWait<Value: Sendable>: Sendable {
+    private enum State {
+        case idle
+        case waiting(CheckedContinuation<Value?, Never>)
+        case over(Value?)
+    }
+
+    private let state = Mutex(State.idle)
+
+    func begin(_ continuation: CheckedContinuation<Value?, Never>) {
+        let result = state.withLock { state -> Value?? in
+            if case .over(let value) = state { return .some(value) }
+            state = .waiting(continuation)
+            return nil
+        }
+        if let result { continuation.resume(returning: result) }
+    }
+
+    func finish(_ value: Value?) {
+        let continuation = state.withLock { state -> CheckedContinuation<Value?, Never>? in
+            switch state {
+            case .over: return nil
+            case .idle:
+                state = .over(value)
+                return nil
+            case .waiting(let continuation):
+                state = .over(value)
+                return continuation
+            }
+        }
+        continuation?.resume(returning: value)
+    }
+}

@@ -1,0 +1,148 @@
+import LanfsCrypto
+import LanfsLocal
+import LanfsProtocol
+import NIOCore
+import SystemPackage
+
+/// Acknowledged work that could not be saved because the server was gone when the volume was closed, kept on this machine
+/// and saved at the next opening, if nobody changed the volume meanwhile. All of it is sealed.
+struct SetAside {
+    private static let version: UInt8 = 1
+    private static let sizeLimit = 1 << 30
+
+    /// The commit that the work was based on.
+    var baseSequence: UInt64
+    var baseHash: RecordHash
+    /// One commit, or two when the outcome of the first was not known; sealed root contents, in order.
+    var commits: [[UInt8]]
+    var blocks: [(id: BlockID, bytes: [UInt8])]
+
+    static func path(of volume: VolumeID, _ directories: UserDirectories) -> FilePath {
+        directories.state(ofVolume: volume.hex).appending("unsaved")
+    }
+
+    func encoded() -> [UInt8] {
+        var writer = ByteWriter(reserving: 1024 + blocks.reduce(0) { $0 + $1.bytes.count + 40 })
+        writer.append(Self.version)
+        writer.append(baseSequence)
+        writer.append(baseHash)
+        writer.append(list: commits) { $0.append(prefixed: $1) }
+        writer.append(list: blocks) {
+            $0.append($1.id)
+            $0.append(prefixed: $1.bytes)
+        }
+        return writer.bytes
+    }
+
+    init(baseSequence: UInt64, baseHash: RecordHash, commits: [[UInt8]], blocks: [(id: BlockID, bytes: [UInt8])]) {
+        self.baseSequence = baseSequence
+        self.baseHash = baseHash
+        self.commits = commits
+        self.blocks = blocks
+    }
+
+    init(decoding bytes: [UInt8]) throws(DecodingError) {
+        var reader = ByteReader(bytes)
+        guard try reader.integer(UInt8.self) == Self.version else { throw .invalid(what: "the version of unsaved work") }
+        baseSequence = try reader.integer()
+        baseHash = try reader.id()
+        commits = try reader.list(minimum: 4, limit: 2) { (reader) throws(DecodingError) in try reader.prefixed() }
+        blocks = try reader.list(minimum: 36) { (reader) throws(DecodingError) in
+            (try reader.id(), try reader.prefixed(limit: Limits.blockSize))
+        }
+        try reader.finish()
+    }
+
+    static func load(_ path: FilePath) throws(VolumeError) -> SetAside? {
+        do {
+            guard let bytes = try PrivateFile.read(path, limit: sizeLimit) else { return nil }
+            return try SetAside(decoding: bytes)
+        } catch let error as LocalFileError {
+            throw .local(error)
+        } catch {
+            throw .damaged("the unsaved work in \(path) (\(error))")
+        }
+    }
+}
+
+extension Volume {
+    /// Writes what is acknowledged and not saved to a file of this machine. Returns where, or `nil` when there is nothing.
+    func setAside() async throws(VolumeError) -> FilePath? {
+        guard current({ $0.operations > $0.committedOperations || $0.prepared != nil }) else { return nil }
+        let base = current { $0.chain.record }
+        var commits: [PreparedCommit] = []
+        if let unknown = current({ $0.prepared }) {
+            commits.append(unknown)
+            // The next one continues from it, whatever became of it.
+            update { $0.chain.advance(unknown, to: $0.chain.record) }
+        }
+        switch attempt({ (state) throws(Pause) in try state.cut() }) {
+        case .success(let cut): commits.append(prepare(cut))
+        case .failure:
+            // A tree node that only the server has is needed to seal the rest. What was prepared is kept.
+            log.error("a part of the unsaved work needs the server even to be set aside, and is lost")
+        }
+        var blocks = self.blocks.unflushed
+        for block in commits.flatMap(\.blocks) where !blocks.contains(where: { $0.id == block.id }) {
+            blocks.append((block.id, block.bytes))
+        }
+        let aside = SetAside(
+            baseSequence: base.sequence, baseHash: base.hash(VolumeSigner(key: key.signingKey)),
+            commits: commits.map { seal($0.contents) },
+            blocks: blocks.map { ($0.id, Array($0.bytes.readableBytesView)) })
+        let path = SetAside.path(of: id, directories)
+        do throws(LocalFileError) {
+            try PrivateFile.write(aside.encoded(), to: path)
+        } catch {
+            throw .local(error)
+        }
+        return path
+    }
+
+    /// Saves what an earlier session had to set aside; what cannot be saved any more stays where it is.
+    func takeUpSetAside() async throws(VolumeError) {
+        let path = SetAside.path(of: id, directories)
+        guard let aside = try SetAside.load(path) else { return }
+        try await acquireLease()
+        var record = current { $0.chain.record }
+        let signer = VolumeSigner(key: key.signingKey)
+        var commits: [(sealed: [UInt8], contents: RootContents)] = []
+        for sealed in aside.commits { commits.append((sealed, try Self.contents(sealed, key: key))) }
+        let newest = try open(record).transaction
+        if let done = commits.lastIndex(where: { $0.contents.transaction == newest }) {
+            commits.removeFirst(done + 1)
+        } else if record.sequence != aside.baseSequence || record.hash(signer) != aside.baseHash {
+            let kept = FilePath("\(path).\(aside.baseSequence)")
+            try rename(path, to: kept)
+            log.critical(
+                "work of an earlier session could not be saved: the volume was changed by another client meanwhile. It is kept in \(kept)"
+            )
+            return
+        }
+        for block in aside.blocks {
+            await blocks.upload(SealedBlock(id: block.id, bytes: ByteBuffer(bytes: block.bytes)), gcEpoch: record.gcEpoch)
+        }
+        try await blocks.flush()
+        for commit in commits {
+            guard case .committed(let chosen) = await register.commit(
+                RootChange(contents: commit.sealed, gcEpoch: record.gcEpoch))
+            else { throw .busy }
+            record = chosen
+        }
+        try await load(record)
+        do throws(LocalFileError) {
+            try PrivateFile.remove(path)
+        } catch {
+            throw .local(error)
+        }
+        log.notice("saved the work of an earlier session that had been set aside")
+    }
+
+    private func rename(_ path: FilePath, to kept: FilePath) throws(VolumeError) {
+        do throws(LocalFileError) {
+            try PrivateFile.move(path, to: kept)
+        } catch {
+            throw .local(error)
+        }
+    }
+}
