@@ -358,20 +358,23 @@ extension ServerLink {
 
     /// Changes the state, tells who observes it, and answers who waits for a connection if there is one now or will be none.
     private func move(to state: State, connection: RPCConnection?, instead of: RPCConnection? = nil) {
-        let waiters = shared.withLock { shared -> [Waiter] in
-            guard !shared.isClosed, of == nil || shared.connection === of else { return [] }
+        let (waiters, ended) = shared.withLock { shared -> ([Waiter], [AsyncStream<State>.Continuation]) in
+            guard !shared.isClosed, of == nil || shared.connection === of else { return ([], []) }
             shared.state = state
             shared.connection = connection
             for observer in shared.observers.values { observer.yield(state) }
+            var ended: [AsyncStream<State>.Continuation] = []
             if case .closed = state {
-                for observer in shared.observers.values { observer.finish() }
+                ended = Array(shared.observers.values)
                 shared.observers = [:]
             }
-            if case .disconnected = state { return [] }
+            if case .disconnected = state { return ([], ended) }
             let waiters = shared.waiters.sorted { $0.key < $1.key }.map(\.value)
             shared.waiters = [:]
-            return waiters
+            return (waiters, ended)
         }
+        // Outside the lock: the end of a stream calls back at once, and that takes the lock.
+        for observer in ended { observer.finish() }
         let result: Result<RPCConnection, NetworkError>
         switch state {
         case .connected, .disconnected:
