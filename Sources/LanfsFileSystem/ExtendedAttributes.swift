@@ -3,8 +3,8 @@ import LanfsTree
 import SystemPackage
 
 // A value is cut into pieces that a tree node takes: piece 0 is version (1 byte), length of the value (4) and its first
-// bytes, the others are bytes. Names in `user.`, `trusted.` and `security.` are taken as they are (the kernel checks who
-// may); `system.` is the kernel's own, and POSIX access lists are not supported.
+// bytes, the others are bytes. Names in `user.`, `trusted.` and `security.` are taken as they are (the kernel checks
+// who may); `system.` is the kernel's own, and POSIX access lists are not supported.
 
 /// setxattr(2)'s flags.
 public enum ExtendedAttributeMode: Sendable {
@@ -46,7 +46,10 @@ extension Transaction {
             writer.append(raw: value[pieces.range(piece)])
             set(.attribute(inode, name: name, piece: UInt16(piece)), writer.bytes)
         }
-        if let old { removePieces(pieces.count..<AttributePieces(length: old.length).count, of: name, inode) }
+        if let old {
+            let oldCount = AttributePieces(length: old.length).count
+            removePieces(pieces.count..<max(pieces.count, oldCount), of: name, inode)
+        }
         record.attributes.changed = caller.now
         store(record)
     }

@@ -1,9 +1,9 @@
 import LanfsProtocol
 import LanfsTree
 
-/// Small files' frames are sealed in the same block as the change set that refers to them, before that block has a name:
-/// there, `BlockID.zero` means the block itself. Whoever reads a change set from its block, and the writer once the
-/// block is sealed, puts the name in with this function; with the same block it always gives the same changes.
+/// Small files' frames are sealed in the same block as the change set that refers to them, before that block has a
+/// name: there, `BlockID.zero` means the block itself. Whoever reads a change set from its block, and the writer once
+/// the block is sealed, puts the name in with this function; with the same block it always gives the same changes.
 ///
 /// The block's usage is moved to its name in the same way, and the change set's own frames are counted as live in it.
 /// They are released (``Transaction/release(_:)``) by the checkpoint that makes the change set superfluous.

@@ -3,13 +3,13 @@ import LanfsTree
 
 extension Transaction {
     /// Reads the whole volume and says what is wrong with it (invariant 7): the directories form one tree, link counts,
-    /// sizes and counters are exact, every inode has a name or an orphan key, every run belongs to a file and lies within
-    /// it, every block's live bytes are those that are referred to. Empty for a sound volume.
+    /// sizes and counters are exact, every inode has a name or an orphan key, every run belongs to a file and lies
+    /// within it, every block's live bytes are those that are referred to. Empty for a sound volume.
     ///
     /// Takes memory for every inode: for tests, the simulator and repair.
     ///
-    /// - Parameter otherLive: sealed bytes of blocks that are referred to from outside the tree's records: its own nodes
-    ///   and the change sets since the last checkpoint.
+    /// - Parameter otherLive: sealed bytes of blocks that are referred to from outside the tree's records: its own
+    ///   nodes and the change sets since the last checkpoint.
     public func check(otherLive: [BlockID: UInt64] = [:]) throws(Interruption) -> [Damage] {
         var survey = Survey(live: otherLive)
         try forEach(in: KeyRange(from: .empty, below: Key([RecordKey.Kind.lock.rawValue]))) { key, value in
@@ -45,7 +45,8 @@ struct Survey {
 
     struct Leftover: Hashable {
         var inode: InodeNumber
-        var generation: UInt32
+        /// `nil` for extended attributes, which have none.
+        var generation: UInt32?
     }
 
     init(live: [BlockID: UInt64]) {
@@ -166,7 +167,7 @@ struct Survey {
         try reader.version(of: "an extended attribute")
         lastAttribute = (inode, name, Int(try reader.integer(UInt32.self)) - reader.remaining)
         attributeNames[inode, default: 0] += UInt32(name.count) + 1
-        if records[inode] == nil { leftovers.append(Leftover(inode: inode, generation: .max)) }
+        if records[inode] == nil { leftovers.append(Leftover(inode: inode, generation: nil)) }
     }
 
     mutating func concludeAttribute() {

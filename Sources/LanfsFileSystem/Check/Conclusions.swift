@@ -72,13 +72,13 @@ extension Survey {
         let promised = Set(trims.map(\.inode))
         var reported: Set<Leftover> = []
         for leftover in leftovers where reported.insert(leftover).inserted {
-            if leftover.generation == .max {
-                guard !promised.contains(leftover.inode) else { continue }
-                report(.inode(leftover.inode), "is gone, its extended attributes are not and nothing removes them")
-            } else if !trims.contains(leftover) {
+            if let generation = leftover.generation {
+                guard !trims.contains(leftover) else { continue }
                 report(
-                    .trim(leftover.inode, generation: leftover.generation),
+                    .trim(leftover.inode, generation: generation),
                     "is missing: runs that belong to no file, and nothing removes them")
+            } else if !promised.contains(leftover.inode) {
+                report(.inode(leftover.inode), "is gone, its extended attributes are not and nothing removes them")
             }
         }
     }

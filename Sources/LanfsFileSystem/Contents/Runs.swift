@@ -39,7 +39,8 @@ let allChunks: Range<UInt64> = 0..<(FileSystemLimits.fileSize / chunkSize + 1)
 /// Chunks that a file of `size` bytes has.
 func chunkCount(_ size: UInt64) -> UInt64 { size / chunkSize + (size % chunkSize == 0 ? 0 : 1) }
 
-// A file's runs never overlap, and none reaches beyond the file's end: growing a file shows zeros, not what it once was.
+// A file's runs never overlap, and none reaches beyond the file's end: growing a file shows zeros, not what it once
+// was.
 
 extension Transaction {
     /// The last run that starts before `chunk`. One look.

@@ -18,7 +18,7 @@ extension Transaction {
         if record.hasExtents {
             if size == 0, try !dropAllRuns(of: record.attributes.inode, record.generation) {
                 set(.trim(record.attributes.inode, generation: record.generation), marker)
-                record.generation += 1
+                record.generation &+= 1
             }
             if size == 0 {
                 freed = record.attributes.allocated - UInt64(record.inline.count)

@@ -39,7 +39,9 @@ struct KeyRange {
 
     static func attributes(of inode: InodeNumber) -> KeyRange { KeyRange(.attribute, inode) }
 
-    static func orphans(of incarnation: Incarnation) -> KeyRange { KeyRange(.orphan, incarnation.high, incarnation.low) }
+    static func orphans(of incarnation: Incarnation) -> KeyRange {
+        KeyRange(.orphan, incarnation.high, incarnation.low)
+    }
 
     static func usage(after block: BlockID?) -> KeyRange {
         var range = all(.usage)

@@ -1,11 +1,13 @@
 /// What a lock keeps others from: a shared one from writing, an exclusive one from reading too.
 public enum FileLockKind: UInt8, Sendable {
-    case shared = 1, exclusive
+    case shared = 1
+    case exclusive
 }
 
 /// fcntl(2)'s locks of byte ranges and flock(2)'s of whole files: the two do not see each other.
 public enum FileLockSpace: UInt8, Sendable {
-    case range = 1, whole
+    case range = 1
+    case whole
 }
 
 /// Who holds locks: an open file or a process, as the client's kernel numbers them.

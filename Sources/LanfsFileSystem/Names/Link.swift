@@ -10,6 +10,13 @@ public struct Removal: Equatable, Sendable {
     public var linkCount: UInt32
     /// The inode no longer exists: what is cached or dirty of it is of no use.
     public var isGone: Bool
+
+    public init(inode: InodeNumber, type: InodeType, linkCount: UInt32, isGone: Bool) {
+        self.inode = inode
+        self.type = type
+        self.linkCount = linkCount
+        self.isGone = isGone
+    }
 }
 
 extension Transaction {
@@ -87,7 +94,8 @@ extension Transaction {
         var record = record
         let inode = record.attributes.inode
         let isDirectory = record.attributes.type == .directory
-        record.attributes.linkCount = isDirectory ? 0 : record.attributes.linkCount - min(1, record.attributes.linkCount)
+        record.attributes.linkCount =
+            isDirectory ? 0 : record.attributes.linkCount - min(1, record.attributes.linkCount)
         record.attributes.changed = now
         var removal = Removal(
             inode: inode, type: record.attributes.type, linkCount: record.attributes.linkCount, isGone: false)

@@ -1,9 +1,9 @@
 import LanfsProtocol
 
-// version (1 byte), type (1), flags (1), permissions (2), link count (4), user (4), group (4), created (12), then changed,
-// modified and accessed (12 each, left out when equal to the one before), names of extended attributes (4, if any), then
-// by type: regular: size (8), allocated (8), generation (4, unless 0), inline contents (the rest); directory: entries (8),
-// parent (8); symlink: target (the rest); device: number (4).
+// version (1 byte), type (1), flags (1), permissions (2), link count (4), user (4), group (4), created (12), then
+// changed, modified and accessed (12 each, left out when equal to the one before), names of extended attributes (4, if
+// any), then by type: regular: size (8), allocated (8), generation (4, unless 0), inline contents (the rest);
+// directory: entries (8), parent (8); symlink: target (the rest); device: number (4).
 
 /// All of one inode but its entries, its extents and its extended attributes.
 public struct InodeRecord: Equatable, Sendable {

@@ -21,7 +21,8 @@ public struct Timestamp: Hashable, Comparable, Sendable {
 }
 
 public enum InodeType: UInt8, Sendable {
-    case regular = 1, directory, symlink, fifo, socket, characterDevice, blockDevice
+    case regular = 1
+    case directory, symlink, fifo, socket, characterDevice, blockDevice
 }
 
 /// What stat(2) shows of an inode.

@@ -21,12 +21,16 @@ public struct Ballot: Hashable, Comparable, Sendable {
         left.counter == right.counter ? left.proposer < right.proposer : left.counter < right.counter
     }
 
-    /// The same proposer's next ballot: what an Accept piggybacks (P6). The counter saturates instead of trapping,
-    /// because the highest one seen comes from the network.
+    /// A ballot of `proposer` above this one. The counter saturates instead of trapping, because the highest one seen
+    /// comes from the network.
     @inlinable
-    public func next(for proposer: ProposerID) -> Ballot {
-        Ballot(counter: counter == .max ? counter : counter + 1, proposer: proposer)
+    public func next(for proposer: ProposerID, skipping: UInt64 = 0) -> Ballot {
+        let (sum, overflow) = counter.addingReportingOverflow(1 + skipping)
+        return Ballot(counter: overflow ? .max : sum, proposer: proposer)
     }
+
+    /// A counter that could never be outbid is a lie; believing it would end all writing.
+    var isCredible: Bool { counter < 1 << 62 }
 
     public func encode(into writer: inout ByteWriter) {
         writer.append(counter)

@@ -34,10 +34,10 @@ public struct FastRead<Verifier: RecordVerifier>: Sendable {
     private var mixedSince: Duration?
     private var isOver = false
     #if DEBUG
-    /// P4 broken, to show that the simulator notices: of mixed values the lower one is taken for chosen.
-    var takesLowerOfMixed = false
+        /// P4 broken, to show that the simulator notices: of mixed values the lower one is taken for chosen.
+        var takesLowerOfMixed = false
     #else
-    var takesLowerOfMixed: Bool { false }
+        var takesLowerOfMixed: Bool { false }
     #endif
 
     /// `known`: a chosen root whose bytes need not travel again. `chosen`: the evidence that comes with it (A6).
@@ -90,7 +90,8 @@ public struct FastRead<Verifier: RecordVerifier>: Sendable {
         guard response.epoch == epoch, record.epoch <= epoch else { return [] }
         // Answers may overtake each other; what a keeper accepted only ever grows.
         if let before = replies[keeper], before.record.isNewer(than: record) { return [] }
-        let isLearned = response.learned == ballot || replies[keeper].map { $0.isLearned && $0.record == record } == true
+        let isLearned =
+            response.learned == ballot || replies[keeper].map { $0.isLearned && $0.record == record } == true
         replies[keeper] = Reply(record: record, isLearned: isLearned)
         return evaluate(now)
     }

@@ -129,12 +129,12 @@ extension Keeper {
     private mutating func prepare(
         _ ballot: Ballot, accepted: RootRecord, now: Duration, leased: inout Bool
     ) -> RegisterResponse.Verdict {
-        let repeated = ballot == state.promised && ballot != state.released
-        guard ballot > state.promised || repeated, ballot > accepted.ballot else { return .refused(.outbid) }
         if ballot.proposer != state.promised.proposer, let left = leaseLeft(now) {
             lastWanted = now
             return .refused(.held(milliseconds: UInt32(clamping: Int64(left / .milliseconds(1)))))
         }
+        let repeated = ballot == state.promised && ballot != state.released
+        guard ballot > state.promised || repeated, ballot > accepted.ballot else { return .refused(.outbid) }
         if !repeated { promise(ballot) }
         leased = true
         lastYes = now

@@ -61,15 +61,16 @@ public struct Proposer<Signer: RecordSigner>: Sendable {
     var attempt = 0
     var effects: [ProposerEffect] = []
     #if DEBUG
-    var mutants: ProposerMutants = []
+        var mutants: ProposerMutants = []
     #else
-    var mutants: ProposerMutants { [] }
+        var mutants: ProposerMutants { [] }
     #endif
 
     /// `id`: drawn at random at process start, never used before. `chosen`: the last evidence of an earlier proposer.
+    /// `above`: the highest ballot that a keeper was heard to know (A3), which saves a refused first round.
     public init(
         id: ProposerID, volume: VolumeID, epoch: UInt64, keepers: Keepers, signer: Signer,
-        timing: LeaseTiming = .standard, chosen: ChosenEvidence? = nil
+        timing: LeaseTiming = .standard, chosen: ChosenEvidence? = nil, above: Ballot = .zero
     ) {
         self.id = id
         self.volume = volume
@@ -78,6 +79,7 @@ public struct Proposer<Signer: RecordSigner>: Sendable {
         self.signer = signer
         self.timing = timing
         self.chosen = chosen
+        highest = above.isCredible ? above : .zero
         lease = LeaseBook(keepers: keepers.members.count)
     }
 

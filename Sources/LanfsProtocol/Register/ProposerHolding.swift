@@ -5,7 +5,10 @@ extension Proposer {
         isAnnounced: Bool = false, isWanted: Bool = false, _ now: Duration
     ) {
         attempt = 0
-        if base.isSealed(in: epoch) { return move(to: base) }
+        if base.isSealed(in: epoch) {
+            phase = .idle
+            return move(to: base)
+        }
         var holding = Holding(
             base: base, next: next, establish: establish, standing: round.yes, since: since,
             askedAt: now - timing.shortestRenewal, renewAt: now, isAnnounced: isAnnounced, isWanted: isWanted)

@@ -12,7 +12,9 @@ extension Proposer {
     }
 
     mutating func prepare(_ now: Duration) {
-        highest = highest.next(for: id)
+        // Whoever refused us goes on committing meanwhile, a ballot each time: be above those to come as well, or the
+        // lease is free and we are refused once more.
+        highest = highest.next(for: id, skipping: attempt == 0 ? 0 : 1024)
         phase = .preparing(Preparing(ballot: highest, round: newRound(now)))
         send(.prepare(highest))
     }
@@ -40,8 +42,7 @@ extension Proposer {
         _ keeper: Int, _ request: RegisterRequest, sentAt: Duration, _ response: RegisterResponse, now: Duration,
         random: UInt64
     ) {
-        // A counter that could never be outbid is a lie; believing it would end all writing.
-        if response.highest.counter < 1 << 62 { highest = max(highest, response.highest) }
+        if response.highest.isCredible { highest = max(highest, response.highest) }
         note(keeper, response.verdict)
         if case .refused(.wrongEpoch(let record)) = response.verdict, response.epoch > epoch,
             record.isSigned(for: volume, signer)

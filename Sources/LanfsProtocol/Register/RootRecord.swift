@@ -142,7 +142,8 @@ extension RootRecord {
     /// Whether it is small enough to be kept: at most `Limits.rootRecordSize` bytes, every keeper a server.
     public var fits: Bool {
         let keepers = config.keepers.members + (sealedNext?.members ?? [])
-        return config.servers.count <= VolumeConfig.serverLimit && config.keepers.isValid && sealedNext?.isValid != false
+        return config.servers.count <= VolumeConfig.serverLimit && config.keepers.isValid
+            && sealedNext?.isValid != false
             && config.replicas > 0
             && keepers.allSatisfy { keeper in config.servers.contains { $0.server == keeper } }
             && encoded.count <= Limits.rootRecordSize

@@ -1,0 +1,188 @@
+import LanfsFileSystem
+import LanfsProtocol
+import LanfsTree
+import SystemPackage
+import Testing
+
+@Suite("Blocks")
+struct BlockTests {
+    private func frame(_ block: BlockID, _ index: Int, plain: Int = 59) -> FrameRef {
+        FrameRef(
+            block: block, key: .zero, index: UInt32(index), offset: UInt32(index * 100),
+            length: UInt32(plain + Limits.frameOverhead))
+    }
+
+    private func usage(_ volume: Volume, _ block: BlockID) throws(Errno) -> BlockUsage? {
+        try volume.read { (tree) throws(Interruption) in try tree.usage(of: block) }
+    }
+
+    private func put(_ volume: Volume, _ file: InodeNumber, _ frame: FrameRef) throws(Errno) {
+        try volume.run { (tree) throws(Interruption) in
+            _ = try tree.noteWrite(file, range: 0..<59, by: volume.caller)
+            try tree.putRun(file, firstChunk: 0, count: 1, frames: frame, lastLength: 59)
+        }
+    }
+
+    @Test("shared by several files are dead when the last of them is gone")
+    func packed() throws {
+        let volume = try Volume()
+        let block = volume.newBlock()
+        try volume.run { (tree) throws(Interruption) in
+            try tree.registerBlock(block, length: 1000, kind: .data)
+        }
+        for name in ["a", "b", "c"] {
+            try put(volume, try volume.create(name), frame(block, Int(name.utf8.first ?? 0) - 97))
+        }
+        #expect(try usage(volume, block) == BlockUsage(kind: .data, total: 1000, live: 300))
+        try volume.unlink("a")
+        try put(volume, try volume.lookup("b").inode, frame(volume.newBlock(), 0))
+        #expect(try usage(volume, block) == BlockUsage(kind: .data, total: 1000, live: 100))
+        let worth = try volume.read { (tree) throws(Interruption) in try tree.mostlyDead(scanning: 10, percent: 50) }
+        #expect(worth.blocks == [block] && worth.next == nil)
+        try volume.truncate(try volume.lookup("c").inode, to: 0)
+        #expect(try usage(volume, block) == nil)
+        #expect(try volume.check() == [])
+    }
+
+    @Test("go to the dead list under the commit's sequence, once it is known")
+    func deadList() throws {
+        let volume = try Volume()
+        let block = volume.newBlock()
+        try put(volume, try volume.create("file"), frame(block, 0))
+        var changes: [Change] = []
+        try volume.run { (tree) throws(Interruption) in
+            _ = try tree.unlink(
+                Array("file".utf8), in: rootInode, by: volume.caller, incarnation: volume.incarnation,
+                isOpen: { _ in false })
+            changes = tree.changes
+        }
+        func dead(before sequence: UInt64) throws(Errno) -> [BlockID] {
+            try volume.read { (tree) throws(Interruption) in try tree.deadBlocks(before: sequence, limit: 9) }
+                .map(\.block)
+        }
+        #expect(try dead(before: .max) == [])
+        let stamped = stampDead(changes, with: 7)
+        #expect(stamped.map(\.key) == stamped.map(\.key).sorted())
+        #expect(stampDead(stamped, with: 8) == stamped)
+        volume.apply(stamped)
+        #expect(try dead(before: 7) == [])
+        #expect(try dead(before: 8) == [block])
+        #expect(try volume.check() == [])
+        try volume.run { (tree) throws(Interruption) in
+            tree.forgetDead(try tree.deadBlocks(before: 8, limit: 9))
+        }
+        #expect(try dead(before: .max) == [])
+        #expect(try volume.records().count == 2)
+    }
+
+    @Test("are kept when their count is wrong")
+    func wrongCount() throws {
+        let volume = try Volume()
+        let block = volume.newBlock()
+        try put(volume, try volume.create("file"), frame(block, 0))
+        let wrong = BlockUsage(kind: .data, total: 500, live: 40)
+        volume.apply([Change(key: RecordKey.usage(block).key, value: wrong.encoded())])
+        #expect(try volume.check().count == 1)
+        try volume.unlink("file")
+        #expect(try usage(volume, block) == wrong)
+    }
+
+    @Test("that were registered and never used can be discarded, others not")
+    func unused() throws {
+        let volume = try Volume()
+        let (used, unused) = (volume.newBlock(), volume.newBlock())
+        try put(volume, try volume.create("file"), frame(used, 0))
+        try volume.run { (tree) throws(Interruption) in
+            try tree.registerBlock(unused, length: 10, kind: .tree)
+            try tree.discardUnusedBlock(unused)
+        }
+        #expect(try usage(volume, unused) == nil)
+        #expect(throws: Errno.resourceBusy) {
+            try volume.run { (tree) throws(Interruption) in try tree.discardUnusedBlock(used) }
+        }
+    }
+
+    @Test("that hold their own change set are named in it once they are sealed")
+    func selfReferences() throws {
+        let volume = try Volume()
+        let first = try volume.create("first")
+        let second = try volume.create("second")
+        var transaction = Transaction(reading: volume.tree, nodes: volume.nodes)
+        for (index, file) in [first, second].enumerated() {
+            _ = try transaction.noteWrite(file, range: 0..<59, by: volume.caller)
+            try transaction.putRun(
+                file, firstChunk: 0, count: 1, frames: frame(.zero, index), lastLength: 59)
+        }
+        let changes = transaction.changes
+        let set = FrameRef(
+            block: volume.newBlock(), key: BlockKey(word0: 1, word1: 2, word2: 3, word3: 4), index: 2, offset: 200,
+            length: 5000)
+        let resolved = resolveSelfReferences(changes, in: set)
+        #expect(resolved.map(\.key) == resolved.map(\.key).sorted())
+        #expect(resolveSelfReferences(resolved, in: set) == resolved)
+
+        // On top of the unresolved changes, as the writer does, or in their place, as a reader does.
+        volume.apply(changes)
+        volume.apply(resolved)
+        #expect(try volume.records() == onlyResolved())
+        func onlyResolved() throws -> [Change] {
+            let other = try Volume()
+            _ = try other.create("first")
+            _ = try other.create("second")
+            other.apply(resolved)
+            return try other.records()
+        }
+
+        let plan = try volume.read { (tree) throws(Interruption) in try tree.readPlan(second, offset: 0, count: 9) }
+        var expected = frame(set.block, 1)
+        expected.key = set.key
+        #expect(plan == [.frame(expected, skip: 0, take: 9)])
+        #expect(try usage(volume, set.block) == BlockUsage(kind: .changes, total: 5200, live: 5200))
+        #expect(try usage(volume, .zero) == nil)
+        let damage = try Transaction(reading: volume.tree, nodes: volume.nodes).check(otherLive: [set.block: 5000])
+        #expect(damage == [])
+
+        try volume.run { (tree) throws(Interruption) in try tree.release(set) }
+        #expect(try volume.check() == [])
+        try volume.unlink("first")
+        try volume.unlink("second")
+        #expect(try usage(volume, set.block) == nil)
+    }
+
+    @Test("count their own change set even when nothing else of them is left")
+    func onlyChanges() throws {
+        let volume = try Volume()
+        let file = try volume.create("file")
+        var transaction = Transaction(reading: volume.tree, nodes: volume.nodes)
+        _ = try transaction.noteWrite(file, range: 0..<59, by: volume.caller)
+        try transaction.putRun(file, firstChunk: 0, count: 1, frames: frame(.zero, 0), lastLength: 59)
+        try transaction.putInline(file, [1, 2, 3])
+        let set = FrameRef(block: volume.newBlock(), key: .zero, index: 1, offset: 100, length: 300)
+        let resolved = resolveSelfReferences(stampDead(transaction.changes, with: 3), in: set)
+        volume.apply(resolved)
+        #expect(try usage(volume, set.block) == BlockUsage(kind: .changes, total: 300, live: 300))
+        #expect(try volume.read { (tree) throws(Interruption) in try tree.deadBlocks(before: .max, limit: 9) }.isEmpty)
+    }
+
+    @Test("are listed page by page, and so are extents")
+    func paging() throws {
+        let volume = try Volume()
+        for number in 0..<25 { try put(volume, try volume.create("f\(number)"), frame(volume.newBlock(), 0)) }
+        var seen: [BlockID] = []
+        while case let page = try volume.read({ (tree) throws(Interruption) in
+            try tree.blocks(after: seen.last, limit: 10)
+        }), !page.isEmpty {
+            seen += page.map(\.block)
+        }
+        #expect(seen.count == 25 && seen == seen.sorted())
+        var place: ExtentPlace?
+        var extents = 0
+        while case let page = try volume.read({ (tree) throws(Interruption) in
+            try tree.extents(after: place, limit: 10)
+        }), !page.isEmpty {
+            place = page.last?.place
+            extents += page.count
+        }
+        #expect(extents == 25)
+    }
+}

@@ -1,3 +1,0 @@
-import Testing
-@testable import LanfsProtocol
-@Test func placeholder() { #expect(BlockID.zero.bytes.count == 32) }

@@ -1,0 +1,118 @@
+@testable import LanfsProtocol
+
+/// Random but valid values of every kind, for the tests of codecs.
+extension SplitMix64 {
+    mutating func ballot() -> Ballot { Ballot(counter: next() >> 20, proposer: wide()) }
+
+    mutating func maybe<Value>(_ make: (inout SplitMix64) -> Value) -> Value? {
+        chance(0.5) ? make(&self) : nil
+    }
+
+    mutating func list<Value>(upTo limit: Int, _ make: (inout SplitMix64) -> Value) -> [Value] {
+        (0..<below(limit + 1)).map { _ in make(&self) }
+    }
+
+    mutating func config(servers count: Int) -> VolumeConfig {
+        let members = (0..<count).map { _ in
+            Member(server: id(), state: pick([.active, .draining, .gone]), weight: UInt16(truncatingIfNeeded: next()))
+        }
+        let keepers = Keepers(members.prefix(1 + below(min(count, 5))).map(\.server))
+        return VolumeConfig(version: next(), servers: members, keepers: keepers, replicas: UInt8(1 + below(5)))
+    }
+
+    mutating func record(servers count: Int? = nil) -> RootRecord {
+        let config = config(servers: count ?? 1 + below(8))
+        var record = RootRecord(creating: id(), config: config, contents: bytes(below(300)), ballot: ballot())
+        record.epoch = next()
+        record.sequence = next()
+        record.previous = id()
+        record.gcEpoch = next()
+        if chance(0.3) { record.sealedNext = Keepers([pick(config.servers).server]) }
+        record.signature = bytes(64)
+        return record
+    }
+
+    mutating func frameRef() -> FrameRef {
+        FrameRef(
+            block: id(), key: id(), index: UInt32(truncatingIfNeeded: next()),
+            offset: UInt32(truncatingIfNeeded: next()), length: UInt32(truncatingIfNeeded: next()))
+    }
+
+    mutating func contents() -> RootContents {
+        var contents = RootContents(
+            tree: maybe { $0.frameRef() }, treeSequence: next(), newestChange: maybe { $0.frameRef() },
+            changesSinceCheckpoint: UInt32(below(64)),
+            transaction: TransactionID(incarnation: wide(), number: next()))
+        for _ in 0..<below(4) { contents[counter: UInt16(below(100))] = next() }
+        return contents
+    }
+
+    mutating func keeperState() -> KeeperState {
+        var state = KeeperState()
+        state.revision = next()
+        state.isAmnesiac = chance(0.2)
+        state.promised = ballot()
+        state.released = ballot()
+        state.learned = ballot()
+        if chance(0.8) {
+            state.accepted = record()
+            state.epoch = 1 + next() >> 8
+        }
+        return state
+    }
+
+    mutating func registerRequest() -> RegisterRequest {
+        let bodies: [RegisterRequest.Body] = [
+            .read(known: maybe { $0.ballot() }), .watch(known: ballot(), knowsWanted: chance(0.5)), .prepare(ballot()),
+            .accept(record(), next: maybe { $0.ballot() }), .learn(ballot()), .renew(ballot()), .release(ballot()),
+            .initialize(record(), next: maybe { $0.ballot() }),
+        ]
+        let chosen = maybe {
+            ChosenEvidence(epoch: $0.next(), ballot: $0.ballot(), acknowledgedBy: $0.list(upTo: 5) { $0.id() })
+        }
+        return RegisterRequest(epoch: next(), sender: wide(), chosen: chosen, body: pick(bodies))
+    }
+
+    mutating func registerResponse() -> RegisterResponse {
+        let record = record()
+        let verdicts: [RegisterResponse.Verdict] = [
+            .yes, .accepted(record.ballot, record), .accepted(ballot(), nil), .refused(.outbid),
+            .refused(.held(milliseconds: 77)), .refused(.wrongEpoch(record)), .refused(.uninitialized),
+            .refused(.occupied(record)), .refused(.amnesiac), .refused(.invalid(.badSignature)),
+        ]
+        let verdict = pick(verdicts)
+        var isRefusal = false
+        if case .refused = verdict { isRefusal = true }
+        return RegisterResponse(
+            epoch: next(), highest: ballot(), learned: ballot(), wanted: chance(0.5),
+            leased: !isRefusal && chance(0.5), verdict: verdict)
+    }
+
+    mutating func request() -> Request {
+        let requests: [Request] = [
+            .open(volume: id(), proof: bytes(64)), .put(block: id(), length: UInt32(below(1 << 20)), gcEpoch: next()),
+            .get(block: id(), offset: 5, length: 7), .flush, .touch(blocks: list(upTo: 9) { $0.id() }, gcEpoch: next()),
+            .free(blocks: list(upTo: 9) { $0.id() }, gcEpoch: next()),
+            .sweep(blocks: list(upTo: 9) { $0.id() }, gcEpoch: next(), cutoff: next()), .list(after: maybe { $0.id() }),
+            .register(registerRequest()), .status,
+        ]
+        return pick(requests)
+    }
+
+    mutating func response() -> Response {
+        let responses: [Response] = [
+            .done, .block(length: UInt32(below(1 << 20))), .missing(list(upTo: 9) { $0.id() }),
+            .listed(list(upTo: 9) { StoredBlock(block: $0.id(), length: 9, gcEpoch: $0.next()) }),
+            .register(registerResponse()),
+            .status(ServerStatus(capacity: next(), free: next(), usedByVolume: next(), blocks: next())),
+            .refused(Refusal(.full, "the disk is full")),
+        ]
+        return pick(responses)
+    }
+
+    mutating func discoveryAnswer() -> DiscoveryAnswer {
+        DiscoveryAnswer(
+            nonce: wide(), server: id(), port: UInt16(truncatingIfNeeded: next()), capacity: next(), free: next(),
+            holdsVolume: chance(0.5), name: String(repeating: pick(["x", "ü", "日", "👍🏽"]), count: below(80)))
+    }
+}

@@ -1,0 +1,148 @@
+@testable import LanfsProtocol
+
+/// The shell around a keeper: its process, its clock and its two journals.
+struct SimulatedKeeper {
+    var server: ServerID
+    var clock: SimulatedClock
+    var core: Keeper<SimulatedAuthority>
+    var journals: [SimulatedJournal]
+    var isUp = true
+    /// Grows at every crash; what the last process had not finished is gone.
+    var run = 0
+    /// When all states handed out so far are on disk.
+    var allOnDiskAt: Int64 = 0
+    /// At most one journal rots between two recoveries: two at once are more than A5 promises to survive undamaged.
+    var rottenJournal: Int?
+    var isAmnesiac = false
+    /// What anybody was told by this keeper.
+    var shownPromise = Ballot.zero
+    var shownAccepted = Ballot.zero
+}
+
+extension RegisterWorld {
+    mutating func addKeeper(_ index: Int, _ server: ServerID, _ genesis: RootRecord) {
+        let clock = SimulatedClock(&random)
+        var core = Keeper(
+            server: server, volume: volume, recovery: .empty, verifier: SimulatedAuthority(), timing: timing,
+            now: clock.local(0))
+        let request = RegisterRequest(epoch: 1, sender: 1, body: .initialize(genesis, next: nil))
+        let step = core.step(request, now: clock.local(0))
+        var keeper = SimulatedKeeper(server: server, clock: clock, core: core, journals: [.init(), .init()])
+        guard step.response?.verdict == .yes, let state = step.persist else {
+            preconditionFailure("a keeper refused the first record: \(step)")
+        }
+        for journal in 0..<2 { keeper.journals[journal].restart(with: state, now: 0) }
+        keepers.append(keeper)
+        guard (try? oracle.accepted(genesis, by: index)) != nil else { preconditionFailure("a bad first record") }
+        push(.keeperFault(index), in: Int64(300 + random.below(3000)) * Self.millisecond)
+    }
+
+    mutating func deliver(_ envelope: Envelope) throws {
+        let index = envelope.keeper
+        guard keepers[index].isUp else { return }
+        let local = keepers[index].clock.local(now)
+        let step = keepers[index].core.step(envelope.request, now: local)
+        note(1, UInt64(index))
+        var leavesAt = max(now, keepers[index].allOnDiskAt)
+        if let state = step.persist {
+            var onDiskAt = now
+            for journal in 0..<2 {
+                let delay =
+                    random.chance(0.02) ? Int64(random.below(50)) * Self.millisecond : Int64(random.below(900_000))
+                onDiskAt = max(
+                    onDiskAt, keepers[index].journals[journal].append(state, now: now, taking: delay))
+            }
+            keepers[index].allOnDiskAt = max(keepers[index].allOnDiskAt, onDiskAt)
+            leavesAt = keepers[index].allOnDiskAt
+            heap.push(.onDisk(keeper: index, run: keepers[index].run, state), at: leavesAt)
+        }
+        if options.mutant == .answerBeforeDisk { leavesAt = now }
+        if let response = step.response {
+            heap.push(.answer(envelope, response, keeperRun: keepers[index].run), at: leavesAt)
+        }
+        // Crash between the disk and the answer, and between one effect and the next.
+        if !isHealed, step.persist != nil, random.chance(0.004) {
+            let exactly = random.chance(0.5) ? leavesAt : now + Int64(random.below(1_000_000))
+            heap.push(.keeperFault(index), at: exactly)
+        }
+    }
+
+    mutating func onDisk(_ index: Int, _ run: Int, _ state: KeeperState) throws {
+        guard keepers[index].run == run, let accepted = state.accepted else { return }
+        try oracle.accepted(accepted, by: index)
+    }
+
+    mutating func answer(_ envelope: Envelope, _ response: RegisterResponse, _ run: Int) {
+        let index = envelope.keeper
+        guard keepers[index].run == run else { return }
+        keepers[index].shownPromise = max(keepers[index].shownPromise, response.highest)
+        if case .accepted(let ballot, _) = response.verdict {
+            keepers[index].shownAccepted = max(keepers[index].shownAccepted, ballot)
+        }
+        if case .accept(let record, _) = envelope.request.body, response.verdict == .yes {
+            keepers[index].shownAccepted = max(keepers[index].shownAccepted, record.ballot)
+        }
+        transmit(envelope, response)
+    }
+
+    mutating func keeperFault(_ index: Int) {
+        guard !isHealed, keepers[index].isUp else { return }
+        let onlyRot = random.chance(0.3)
+        if random.chance(0.5) { rot(index) }
+        if !onlyRot {
+            note(2, UInt64(index))
+            keepers[index].isUp = false
+            keepers[index].run += 1
+            for journal in 0..<2 { keepers[index].journals[journal].cut(now: now, tears: random.chance(0.5)) }
+            let away = random.chance(0.7) ? random.below(50) : random.below(2500)
+            push(.restartKeeper(index), in: Int64(away) * Self.millisecond + 1)
+        }
+        push(.keeperFault(index), in: Int64(500 + random.below(5000)) * Self.millisecond)
+    }
+
+    private mutating func rot(_ index: Int) {
+        // A keeper whose both journals rot votes no more; the others must still be able to go on.
+        let mayLose = keepers.count - quorum.quorum - keepers.count(where: { $0.isAmnesiac })
+        if mayLose > 0, random.chance(0.1), keepers[index].rottenJournal == nil {
+            if keepers[index].journals[0].rotOlder(now: now), keepers[index].journals[1].rotOlder(now: now) {
+                keepers[index].isAmnesiac = true
+            }
+            keepers[index].rottenJournal = 0
+            return
+        }
+        let journal = keepers[index].rottenJournal ?? random.below(2)
+        keepers[index].rottenJournal = journal
+        keepers[index].journals[journal].rotNewest(now: now)
+    }
+
+    mutating func restartKeeper(_ index: Int) throws {
+        guard !keepers[index].isUp else { return }
+        let scans = keepers[index].journals.map { $0.scan() }
+        let second = options.mutant == .singleJournalWithRot ? scans[0] : scans[1]
+        let recovery = KeeperRecovery(scans[0], second)
+        note(3, UInt64(index))
+        switch recovery {
+        case .state(let state) where !state.isAmnesiac:
+            // Invariant 12: a keeper never goes back without AMNESIAC.
+            let accepted = state.accepted?.ballot ?? .zero
+            guard state.highest >= keepers[index].shownPromise, accepted >= keepers[index].shownAccepted else {
+                throw Violation("keeper \(index) came back with less than it had shown")
+            }
+            for journal in 0..<2 { keepers[index].journals[journal].restart(with: state, now: now) }
+            if let record = state.accepted { try oracle.accepted(record, by: index) }
+        case .state, .amnesiac:
+            guard keepers[index].isAmnesiac else { throw Violation("keeper \(index) lost its memory for no reason") }
+        case .empty:
+            throw Violation("keeper \(index) forgot that it was ever initialized")
+        }
+        // Rot in both journals does not always show: writes may have replaced the bad records since.
+        if case .state = recovery { keepers[index].isAmnesiac = false }
+        keepers[index].rottenJournal = nil
+        let local = keepers[index].clock.local(now)
+        keepers[index].core = Keeper(
+            server: keepers[index].server, volume: volume, recovery: recovery, verifier: SimulatedAuthority(),
+            timing: timing, now: options.mutant == .restartedKeeperGrantsAtOnce ? local - timing.length : local)
+        keepers[index].isUp = true
+        keepers[index].allOnDiskAt = now
+    }
+}
