@@ -77,6 +77,35 @@ extension Volume {
     }
 }
 
+extension Volume {
+    /// Without the lease this client reads its last chosen root, and asks every two seconds whether there is a newer one
+    /// (L5, P4).
+    func followRoot(_ queries: RegisterQueries) {
+        Task { [weak self] in
+            while (try? await Task.sleep(for: .seconds(2))) != nil {
+                guard let self, !self.isClosed.load(ordering: .relaxed) else { return }
+                do throws(VolumeError) {
+                    try await self.refreshRoot(queries)
+                } catch {
+                    self.log.debug("the newest root could not be read: \(error)")
+                }
+            }
+        }
+    }
+
+    private func refreshRoot(_ queries: RegisterQueries) async throws(VolumeError) {
+        let base = current { $0.chain.record }
+        guard !register.isHeld, link.current != nil, let newest = try await queries.chosenRecord(near: base),
+            newest.isNewer(than: base)
+        else { return }
+        try await leaseLock.withLock { () async throws(VolumeError) in
+            // What was acknowledged here is based on the older root: the lease decides about it, not this look.
+            guard !register.isHeld, !current({ $0.hasUncommittedWork }) else { return }
+            try await load(newest)
+        }
+    }
+}
+
 /// A lock that tasks may hold across suspensions; fair, first come first served.
 actor AsyncLock {
     private var isHeld = false

@@ -71,7 +71,7 @@ extension Volume {
                 id: id, key: key, incarnation: incarnation, link: link, pins: pins, directories: directories,
                 blocks: BlockPool(link: link, timeout: options.timeout), register: register, memory: memory,
                 options: options, state: state, log: log)
-            try await volume.start(chosen, isNew: isNew)
+            try await volume.start(chosen, queries)
             return volume
         } catch {
             link.close()
@@ -79,7 +79,7 @@ extension Volume {
         }
     }
 
-    private func start(_ record: RootRecord, isNew: Bool) async throws(VolumeError) {
+    private func start(_ record: RootRecord, _ queries: RegisterQueries) async throws(VolumeError) {
         Task { [weak self, register] in
             for await event in register.events { self?.note(event) }
         }
@@ -88,6 +88,7 @@ extension Volume {
         rememberAddress()
         if !options.readOnly { try await takeUpSetAside() }
         watchServer()
+        followRoot(queries)
         if record.sequence == 0, !options.readOnly { try await formatIfEmpty() }
     }
 
@@ -152,6 +153,7 @@ extension Volume {
 
     /// Disconnects without saving.
     public func abandon() {
+        guard !isClosed.exchange(true, ordering: .acquiringAndReleasing) else { return }
         register.close()
         do {
             try memory.save()

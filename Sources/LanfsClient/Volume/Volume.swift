@@ -29,6 +29,7 @@ public final class Volume: Sendable {
     let sealer = Sealer()
     let fetcher = FrameFetcher()
     let leaseLock = AsyncLock()
+    let isClosed = Atomic<Bool>(false)
     /// This life of this client: names its commits (T5) and the unnamed files it keeps open.
     let incarnation: UInt128
     var orphanage: Incarnation {

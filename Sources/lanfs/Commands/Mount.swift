@@ -29,12 +29,12 @@ enum Mount {
             mount.unmount()
         }
         let end = await mount.waitUntilUnmounted()
-        await finish(volume, session)
+        let outcome = await finish(volume, session)
         await server?.stop(within: .seconds(4))
         if case .failed(let errno) = end {
             throw CommandError(.failure, "the mount on \(mount.path) ended: \(errno)")
         }
-        return .success
+        return outcome
     }
 
     private static func startServer(_ options: MountOptions, _ log: Logger) async throws(CommandError) -> Server? {
@@ -60,11 +60,13 @@ enum Mount {
     }
 
     /// Nobody can reach the mount any more: what is acknowledged is saved, or it is said what could not be.
-    private static func finish(_ volume: Volume, _ session: ClientSession) async {
+    private static func finish(_ volume: Volume, _ session: ClientSession) async -> ExitCode {
         do throws(CommandError) {
             try await session.close(volume)
+            return .success
         } catch {
             session.log.critical("\(error.message)")
+            return error.code
         }
     }
 }
