@@ -8,7 +8,7 @@ final class BlockPool: Sendable {
     /// Bytes sent and not yet flushed at most; they are kept here, because a server that crashes may lose them.
     private static let window = 32 << 20
     /// Bytes after which a flush starts by itself, so that a long write never waits for one large flush.
-    private static let flushAfter = 8 << 20
+    fileprivate static let flushAfter = 8 << 20
 
     private struct Upload {
         let bytes: ByteBuffer
@@ -28,6 +28,8 @@ final class BlockPool: Sendable {
         var refusal: Refusal?
         var waitersForRoom: [CheckedContinuation<Void, Never>] = []
         var waitersForAnswers: [CheckedContinuation<Bool, Never>] = []
+
+        var wantsFlush: Bool { bytesSinceFlush > BlockPool.flushAfter || !waitersForRoom.isEmpty }
     }
 
     private let state = Mutex(State())
@@ -44,29 +46,47 @@ final class BlockPool: Sendable {
     /// Sends a block without waiting for the answer; waits only while too much is on its way. It can be read back at
     /// once. Durable after `flush`.
     func upload(_ block: SealedBlock, gcEpoch: UInt64) async {
+        await waitForRoom()
+        let isNew = state.withLock { state in
+            guard state.uploads[block.id] == nil else { return false }
+            state.uploads[block.id] = Upload(bytes: block.bytes, gcEpoch: gcEpoch)
+            state.bytes += block.bytes.readableBytes
+            state.bytesSinceFlush += block.bytes.readableBytes
+            return true
+        }
+        if isNew, let connection = link.current { send([block.id], on: connection) }
+        flushInBackground()
+    }
+
+    private func waitForRoom() async {
         await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
             let waits = state.withLock { state in
                 guard state.bytes > Self.window, state.refusal == nil else { return false }
                 state.waitersForRoom.append(continuation)
                 return true
             }
-            if !waits { continuation.resume() }
+            if waits { flushInBackground() } else { continuation.resume() }
         }
-        let (isNew, flushes) = state.withLock { state in
-            guard state.uploads[block.id] == nil else { return (false, false) }
-            state.uploads[block.id] = Upload(bytes: block.bytes, gcEpoch: gcEpoch)
-            state.bytes += block.bytes.readableBytes
-            state.bytesSinceFlush += block.bytes.readableBytes
-            let flushes = state.bytesSinceFlush > Self.flushAfter && !state.isFlushing
-            if flushes { state.isFlushing = true }
-            return (true, flushes)
+    }
+
+    /// Keeps the window open: flushes for as long as much was sent since the last flush, or somebody waits for room.
+    private func flushInBackground() {
+        let starts = state.withLock { state in
+            guard !state.isFlushing, state.wantsFlush else { return false }
+            state.isFlushing = true
+            return true
         }
-        if isNew, let connection = link.current { send([block.id], on: connection) }
-        guard flushes else { return }
+        guard starts else { return }
         Task.detached {
-            // Whoever waits for the commit hears of an error; this flush only keeps the window open.
-            try? await self.flush()
-            self.state.withLock { $0.isFlushing = false }
+            while true {
+                // Whoever waits for the commit hears of an error; here it only means that nobody must wait for room.
+                try? await self.flush()
+                let goesOn = self.state.withLock { state in
+                    state.isFlushing = state.wantsFlush && state.refusal == nil
+                    return state.isFlushing
+                }
+                if !goesOn { return }
+            }
         }
     }
 
@@ -91,6 +111,7 @@ final class BlockPool: Sendable {
     }
 
     private func answered(_ block: BlockID, on connection: UInt64, _ result: Result<Reply, NetworkError>) {
+        var released: [CheckedContinuation<Void, Never>] = []
         let waiters = state.withLock { state -> [CheckedContinuation<Bool, Never>] in
             guard state.uploads[block]?.connection == connection else { return [] }
             switch result {
@@ -99,7 +120,12 @@ final class BlockPool: Sendable {
                 case .done: state.uploads[block]?.isAcknowledged = true
                 case .refused(let refusal):
                     state.uploads[block]?.connection = nil
-                    if refusal.reason != .closing { state.refusal = refusal }
+                    if refusal.reason != .closing {
+                        // There may be no room for long: who waits goes on, and hears of it from the commit.
+                        state.refusal = refusal
+                        released = state.waitersForRoom
+                        state.waitersForRoom = []
+                    }
                 default: state.uploads[block]?.connection = nil
                 }
             case .failure: state.uploads[block]?.connection = nil
@@ -108,6 +134,7 @@ final class BlockPool: Sendable {
             return state.waitersForAnswers
         }
         for waiter in waiters { waiter.resume(returning: false) }
+        for waiter in released { waiter.resume() }
     }
 
     /// Returns once every block uploaded before is on the server's disk (B2). Blocks that a lost connection may have
