@@ -90,6 +90,15 @@ final class BlockPool: Sendable {
         }
     }
 
+    /// Takes a block in without waiting: it can be read back at once, and the next flush sends it.
+    func hold(_ block: SealedBlock, gcEpoch: UInt64) {
+        state.withLock { state in
+            guard state.uploads[block.id] == nil else { return }
+            state.uploads[block.id] = Upload(bytes: block.bytes, gcEpoch: gcEpoch)
+            state.bytes += block.bytes.readableBytes
+        }
+    }
+
     private func send(_ blocks: [BlockID], on connection: RPCConnection) {
         let name = connection.number
         for block in blocks {

@@ -17,7 +17,7 @@ extension Volume {
         guard current({ $0.hasUncommittedWork }) else { return current { $0.operations } }
         try await holdLease()
         await sealBeforehand()
-        let cut = try await runToEnd { (state) throws(Pause) in try state.cut() }
+        let cut = try await runToEnd { (state) throws(Pause) in try state.cut(into: blocks) }
         let prepared = prepare(cut)
         update { $0.prepared = prepared }
         try await finish(prepared)
@@ -42,7 +42,7 @@ extension Volume {
         let changes = cut.changes.map { Change(key: $0.key, value: $0.value) }.sorted { $0.key < $1.key }
         var contents = chain.contents
         contents.transaction = TransactionID(incarnation: incarnation, number: chain.nextNumber)
-        var blocks = cut.blocks
+        var blocks: [SealedBlock] = []
         var changeBlocks: [(block: BlockID, length: UInt32)] = []
         for var set in ChangeSet(sequence: chain.record.sequence + 1, previous: nil, changes: changes).split() {
             set.previous = contents.newestChange

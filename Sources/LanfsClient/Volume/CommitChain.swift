@@ -27,7 +27,7 @@ struct PreparedCommit: Sendable {
     /// The operations it covers are those up to this one.
     let operations: UInt64
     let contents: RootContents
-    /// Data, node and change blocks it refers to that were sealed for it.
+    /// The change blocks; everything else it refers to is in the pool already.
     let blocks: [SealedBlock]
     let changeBlocks: [(block: BlockID, length: UInt32)]
     /// The tree as of this commit, for a checkpoint.
@@ -38,25 +38,24 @@ extension VolumeState {
     struct Cut {
         let operations: UInt64
         let changes: [Key: [UInt8]?]
-        let blocks: [SealedBlock]
         let tree: Tree
     }
 
     /// Closes the books of the next commit: everything acknowledged so far is in it, nothing later (T1).
     ///
     /// File data that is still unsealed is sealed here, under the lock, so that no operation can fall between; the
-    /// committer has made sure that it is little.
-    mutating func cut() throws(Pause) -> Cut {
-        var blocks: [SealedBlock] = []
+    /// committer has made sure that it is little. Each block goes to the pool in the same breath as the tree names it: a
+    /// reader finds it there at once, and when a later step has to pause it is not forgotten.
+    mutating func cut(into pool: BlockPool) throws(Pause) -> Cut {
         for request in takeAllChunks() {
             let block = SealedBlock(frames: request.pieces.map(\.bytes))
             try adopt(block, for: request)
-            blocks.append(block)
+            pool.hold(block, gcEpoch: chain.record.gcEpoch)
         }
         try stampDeadBlocks()
         let changes = pending
         pending = [:]
-        return Cut(operations: operations, changes: changes, blocks: blocks, tree: tree)
+        return Cut(operations: operations, changes: changes, tree: tree)
     }
 
     /// Blocks that died since the last commit go on the dead list under this commit's number: that is what tells when

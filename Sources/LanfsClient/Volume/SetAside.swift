@@ -76,7 +76,7 @@ extension Volume {
             // The next one continues from it, whatever became of it.
             update { $0.chain.advance(unknown, to: $0.chain.record) }
         }
-        switch attempt({ (state) throws(Pause) in try state.cut() }) {
+        switch attempt({ (state) throws(Pause) in try state.cut(into: self.blocks) }) {
         case .success(let cut): commits.append(prepare(cut))
         case .failure:
             // A tree node that only the server has is needed to seal the rest. What was prepared is kept.
