@@ -2,6 +2,9 @@ import LanfsProtocol
 
 /// Opened frames in memory, bounded by their bytes; the clock algorithm decides what goes (one bit a frame, no list to
 /// relink on every read).
+///
+/// A frame is kept for whoever will want it: one that was fetched ahead and not read yet, or read in part. One that was
+/// read to its end has served a sequential reader, whose kernel keeps the pages: it goes first.
 struct FrameCache {
     struct Name: Hashable {
         let block: BlockID
@@ -25,9 +28,10 @@ struct FrameCache {
         self.limit = limit
     }
 
-    mutating func frame(_ name: Name) -> [UInt8]? {
+    /// `isLastUse`: the reader takes the frame up to its end.
+    mutating func frame(_ name: Name, isLastUse: Bool = false) -> [UInt8]? {
         guard let place = places[name] else { return nil }
-        slots[place].used = true
+        slots[place].used = !isLastUse
         return slots[place].bytes
     }
 
@@ -37,7 +41,7 @@ struct FrameCache {
         guard bytes.count <= limit, places[name] == nil else { return }
         while size + bytes.count > limit { evictOne() }
         places[name] = slots.count
-        slots.append(Slot(name: name, bytes: bytes, used: false))
+        slots.append(Slot(name: name, bytes: bytes, used: true))
         size += bytes.count
     }
 

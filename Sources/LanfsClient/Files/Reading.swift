@@ -49,7 +49,7 @@ extension VolumeState {
             case .inline(let bytes):
                 pieces.append(bytes)
             case .frame(let ref, let skip, let take):
-                if let frame = cachedFrame(ref) {
+                if let frame = cachedFrame(ref, end: skip + take) {
                     guard skip + take <= frame.count else { throw .failed(.ioError) }
                     pieces.append(frame[skip..<skip + take])
                 } else {
@@ -61,8 +61,8 @@ extension VolumeState {
         return pieces
     }
 
-    private mutating func cachedFrame(_ ref: FrameRef) -> [UInt8]? {
-        frames.frame(ref.name)
+    private mutating func cachedFrame(_ ref: FrameRef, end: Int) -> [UInt8]? {
+        frames.frame(ref.name, isLastUse: end + Limits.frameOverhead == Int(ref.length))
     }
 
     /// What a clean chunk holds, to be written over in part; shorter than a chunk where the rest is zeros.
