@@ -5,10 +5,13 @@ import LanfsTree
 extension Volume {
     /// Folds the changes since the last checkpoint into stored nodes, when there are enough of them. The next commit's
     /// root names the result.
-    func checkpointIfDue(_ prepared: PreparedCommit) async throws(VolumeError) {
-        guard current({ $0.chain.wantsCheckpoint }) else { return }
+    func checkpointIfDue() async throws(VolumeError) {
+        guard let tree = update({ state in
+            defer { state.chain.tree = nil }
+            return state.chain.wantsCheckpoint ? state.chain.tree : nil
+        }) else { return }
         var blocks: [SealedBlock] = []
-        let checkpoint = prepared.tree.checkpoint { payloads in
+        let checkpoint = tree.checkpoint { payloads in
             let block = SealedBlock(frames: payloads)
             blocks.append(block)
             return block.frames

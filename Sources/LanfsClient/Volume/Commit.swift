@@ -21,10 +21,23 @@ extension Volume {
         let prepared = prepare(cut)
         update { $0.prepared = prepared }
         try await finish(prepared)
-        try await checkpointIfDue(prepared)
-        try await freeDeadBlocks()
-        try await keepHouse()
         return prepared.operations
+    }
+
+    /// What a commit leaves to be done, after those who waited for it have gone on: fold the changes into the tree, free
+    /// what died. Freeing has time, so that a stream of small commits does not pay a round trip for each.
+    func afterCommit() async throws(VolumeError) {
+        try await checkpointIfDue()
+        let isDue = update { state in
+            guard ContinuousClock.now - state.houseKeptAt > .milliseconds(500) else { return false }
+            state.houseKeptAt = .now
+            return true
+        }
+        // Not now, but once nothing more comes.
+        guard isDue else { return committer.noteChange(self) }
+        try await freeDeadBlocks()
+        if try await !reapTrimmed() { committer.noteChange(self) }
+        try await refreshRoom()
     }
 
     /// Seals what is dirty in the background until little is left. A few rounds: writers may be faster for ever.
@@ -67,6 +80,7 @@ extension Volume {
         let record = try await choose(prepared)
         update { state in
             state.chain.advance(prepared, to: record)
+            state.chain.tree = state.chain.wantsCheckpoint ? prepared.tree : nil
             state.committedOperations = prepared.operations
             state.prepared = nil
         }

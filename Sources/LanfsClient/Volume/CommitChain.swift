@@ -8,6 +8,8 @@ struct CommitChain {
     var contents: RootContents
     /// Change blocks since the checkpoint; the next checkpoint frees them.
     var changeBlocks: [(block: BlockID, length: UInt32)] = []
+    /// The tree as of that root, while changes wait for a checkpoint.
+    var tree: Tree?
     /// The number of this client's next commit (T5).
     var nextNumber: UInt64 = 1
 

@@ -50,7 +50,7 @@ final class Committer: Sendable {
                 volume.log.error("could not save: \(error)")
                 outcome = .failure(error.errno)
             }
-            let (released, goesOn) = state.withLock { state in
+            let released = state.withLock { state in
                 let released: [CheckedContinuation<Result<Void, Errno>, Never>]
                 switch outcome {
                 case .success(let covered):
@@ -60,11 +60,20 @@ final class Committer: Sendable {
                     released = state.waiters.map(\.continuation)
                     state.waiters = []
                 }
-                let goesOn = !state.waiters.isEmpty
-                if !goesOn { state.isRunning = false }
-                return (released, goesOn)
+                return released
             }
             for continuation in released { continuation.resume(returning: outcome.map { _ in }) }
+            if case .success = outcome {
+                do throws(VolumeError) {
+                    try await volume.afterCommit()
+                } catch {
+                    volume.log.warning("tidying up after a commit has to wait: \(error)")
+                }
+            }
+            let goesOn = state.withLock { state in
+                state.isRunning = !state.waiters.isEmpty
+                return state.isRunning
+            }
             if !goesOn {
                 if case .failure = outcome { noteChange(volume) }
                 return

@@ -36,17 +36,6 @@ extension Volume {
         if case .later(let rest) = outcome { Task.detached { _ = await rest() } }
     }
 
-    /// After each commit: what was left for later.
-    func keepHouse() async throws(VolumeError) {
-        if try await !reapTrimmed() { committer.noteChange(self) }
-        let isDue = update { state in
-            guard ContinuousClock.now - state.roomAskedAt > .seconds(1) else { return false }
-            state.roomAskedAt = .now
-            return true
-        }
-        if isDue { try await refreshRoom() }
-    }
-
     /// Removes what deleted and emptied large files left behind, some at a time, so that deleting takes the same time
     /// whatever the size. Returns whether nothing is left.
     func reapTrimmed() async throws(VolumeError) -> Bool {

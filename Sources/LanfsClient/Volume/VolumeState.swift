@@ -44,7 +44,7 @@ struct VolumeState {
     var readOnly: Bool
     var inodeNumbers: Range<InodeNumber> = 0..<0
     var room = Room()
-    var roomAskedAt = ContinuousClock.now
+    var houseKeptAt = ContinuousClock.now
     /// Set once what was acknowledged can no longer be saved: everything that would change the volume fails with this.
     var failure: Errno?
     /// Inodes whose contents another client may have changed since the kernel cached them.
