@@ -188,7 +188,8 @@ private struct Application {
 
     /// A child that was alone in its node had nobody to join; now that its node has become part of another, it has.
     private mutating func joinSmallChildren(of node: inout Node) throws(MissingNode) {
-        for index in node.children.indices.reversed() {
+        // A join can take several children away: what is behind the last then was looked at already.
+        for index in node.children.indices.reversed() where index < node.children.count {
             if case .dirty(let child) = node.children[index], shape.isUnderfull(size: child.size, count: child.count) {
                 try join(index, in: &node)
             }
