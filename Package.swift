@@ -28,7 +28,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
-        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
     ],
     targets: [
@@ -42,7 +41,7 @@ let package = Package(
         .target(name: "LanfsProtocol", dependencies: ["LanfsCrypto"], swiftSettings: swift),
         .target(
             name: "LanfsTree",
-            dependencies: ["LanfsProtocol", .product(name: "OrderedCollections", package: "swift-collections")],
+            dependencies: ["LanfsProtocol"],
             swiftSettings: swift),
         .target(name: "LanfsFileSystem", dependencies: ["LanfsTree", system], swiftSettings: swift),
         .target(name: "LanfsStore", dependencies: ["LanfsProtocol", "CLinux", log, system], swiftSettings: swift),
@@ -51,7 +50,7 @@ let package = Package(
         .target(
             name: "LanfsClient",
             dependencies: [
-                "LanfsLocal", "LanfsFileSystem", "LanfsNetwork", system, .product(name: "DequeModule", package: "swift-collections"),
+                "LanfsLocal", "LanfsFileSystem", "LanfsNetwork", system,
             ],
             swiftSettings: swift),
         .target(name: "LanfsMount", dependencies: ["LanfsClient", "CFuse"], swiftSettings: swift),
@@ -68,7 +67,10 @@ let package = Package(
         .testTarget(name: "LanfsNetworkTests", dependencies: ["LanfsNetwork"], swiftSettings: swift),
         .testTarget(name: "LanfsServerTests", dependencies: ["LanfsServer"], swiftSettings: swift),
         .testTarget(name: "LanfsClientTests", dependencies: ["LanfsClient", "LanfsServer"], swiftSettings: swift),
-        .testTarget(name: "LanfsMountTests", dependencies: ["LanfsMount"], swiftSettings: swift),
+        // A file system in memory, as a program that tests and measurements mount and kill.
+        .executableTarget(
+            name: "MountFixture", dependencies: ["LanfsMount"], path: "Tests/MountFixture", swiftSettings: swift),
+        .testTarget(name: "LanfsMountTests", dependencies: ["LanfsMount", "MountFixture"], swiftSettings: swift),
         .testTarget(name: "lanfsTests", dependencies: ["lanfs"], swiftSettings: swift),
         .testTarget(name: "EndToEndTests", swiftSettings: swift),
     ]

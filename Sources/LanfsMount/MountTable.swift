@@ -1,6 +1,6 @@
 import Glibc
 
-/// A line of /proc/self/mountinfo, as far as it matters here.
+/// A line of mountinfo, as far as it matters here.
 struct MountTableEntry: Equatable, Sendable {
     /// `major:minor`, the name of the mount's folder in /sys/class/bdi.
     var device: String
@@ -15,7 +15,7 @@ enum MountTable {
     /// The mount that is on top at `path`: of several the last.
     static func top(at path: String) -> MountTableEntry? {
         let wanted = [UInt8](path.utf8)
-        return entries(in: readFile("/proc/self/mountinfo") ?? []).last { $0.path == wanted }
+        return entries(in: readFile("/proc/thread-self/mountinfo") ?? []).last { $0.path == wanted }
     }
 
     /// 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue

@@ -10,7 +10,7 @@ enum WaitRule: Sendable {
     case changing
     /// Waits for somebody else's lock: asked to stop at the first interrupt, as fcntl(2) promises.
     case lock
-    /// close(2): what it waits for goes on without it. The kernel sends no interrupt once a process exits.
+    /// close(2): what it waits for goes on without it.
     case closing
 }
 
@@ -19,6 +19,8 @@ enum WaitRule: Sendable {
 final class PendingRequests: Sendable {
     private struct Waiting: Sendable {
         let request: Request
+        /// Who waits for the answer. Kept here: the request may be answered, and gone, while somebody looks.
+        let thread: pid_t
         let rule: WaitRule
         let since: MonotonicTime
         var interrupted: MonotonicTime?
@@ -29,10 +31,12 @@ final class PendingRequests: Sendable {
     private struct State {
         var next: UInt64 = 1
         var waiting: [UInt64: Waiting] = [:]
-        /// Requests to look at every now and then.
-        var watched: [UInt64] = []
-        /// Somebody came to be watched since the last look.
+        /// Interrupted, and not given up yet.
+        var interrupted: [UInt64] = []
+        /// Somebody was interrupted since the last look.
         var fresh = false
+        /// The watching thread sleeps until it is woken: nothing waits.
+        var idle = true
         /// Taken, and being answered just now.
         var replying = 0
         var closed = false
@@ -48,16 +52,14 @@ final class PendingRequests: Sendable {
 
     /// Nil when the mount is ending.
     func add(_ request: Request, _ rule: WaitRule) -> UInt64? {
+        let thread = request.thread
         let (id, wakes) = state.withLock { state -> (UInt64?, Bool) in
             guard !state.closed else { return (nil, false) }
             let id = state.next
             state.next += 1
-            state.waiting[id] = Waiting(request: request, rule: rule, since: .now)
-            guard rule == .closing else { return (id, false) }
-            let wakes = state.watched.isEmpty
-            state.watched.append(id)
-            if wakes { state.fresh = true }
-            return (id, wakes)
+            state.waiting[id] = Waiting(request: request, thread: thread, rule: rule, since: .now)
+            defer { state.idle = false }
+            return (id, state.idle)
         }
         if wakes { state.change { _ in } }
         return id
@@ -92,7 +94,7 @@ final class PendingRequests: Sendable {
         state.change { state in
             guard state.waiting[id] != nil, state.waiting[id]?.interrupted == nil else { return }
             state.waiting[id]?.interrupted = .now
-            if !state.watched.contains(id) { state.watched.append(id) }
+            state.interrupted.append(id)
             state.fresh = true
         }
     }
@@ -104,7 +106,7 @@ final class PendingRequests: Sendable {
             state.fresh = true
             let left = state.waiting
             state.waiting = [:]
-            state.watched = []
+            state.interrupted = []
             return left
         }
         for waiting in left.values {
@@ -114,46 +116,65 @@ final class PendingRequests: Sendable {
         _ = state.wait { $0.replying == 0 ? true : nil }
     }
 
-    // MARK: interrupts
+    // MARK: watching
+
+    /// How often the interrupted are looked at, and all others. The kernel tells of no signal when a process waits for
+    /// a page, for direct I/O, or in exit(2): there only /proc tells that nobody wants the answer any more.
+    private static let interruptedTick = Duration.milliseconds(50)
+    private static let tick = Duration.seconds(1)
+
+    private enum Step { case end, look }
 
     /// Runs on a thread of its own until `close`.
     func watch() {
-        var tick: Duration?
+        var nextScan = MonotonicTime.now
         while true {
-            let round = state.wait(upTo: tick) { state -> [UInt64]? in
-                guard state.fresh else { return nil }
+            let (isIdle, hasInterrupted) = state.withLock { state in
+                state.idle = state.waiting.isEmpty
+                return (state.idle, !state.interrupted.isEmpty)
+            }
+            let step = state.wait(upTo: isIdle ? nil : hasInterrupted ? Self.interruptedTick : Self.tick) { state in
+                if state.closed { return Step.end }
+                guard state.fresh || isIdle && !state.idle else { return nil }
                 state.fresh = false
-                return state.watched
+                return .look
             }
-            if state.withLock({ $0.closed }) { return }
-            for id in round ?? state.withLock({ $0.watched }) where !mayWait(id) {
-                state.withLock { state in state.watched.removeAll { $0 == id } }
+            if step == .end { return }
+            lookAtInterrupted()
+            if MonotonicTime.now >= nextScan {
+                lookForTheDead()
+                nextScan = MonotonicTime.now.adding(Self.tick)
             }
-            tick = state.withLock { $0.watched.isEmpty } ? nil : .milliseconds(50)
         }
     }
 
-    /// Whether the request goes on waiting and being watched.
-    private func mayWait(_ id: UInt64) -> Bool {
-        guard let waiting = state.withLock({ $0.waiting[id] }) else { return false }
+    private func lookAtInterrupted() {
         let now = MonotonicTime.now
-        if let interrupted = waiting.interrupted {
-            let due = waiting.rule == .lock || now >= interrupted.adding(patience)
-                || CallerState.of(waiting.request.thread) == .killed
-            guard due else { return true }
-            giveUp(id, waiting)
-            return false
+        for id in state.withLock({ $0.interrupted }) {
+            if let waiting = state.withLock({ $0.waiting[id] }) {
+                let due =
+                    waiting.rule == .lock || now >= (waiting.interrupted ?? now).adding(patience)
+                    || CallerState.of(waiting.thread) == .killed
+                guard due else { continue }
+                giveUp(id, waiting)
+            }
+            state.withLock { state in state.interrupted.removeAll { $0 == id } }
         }
-        guard waiting.rule == .closing, now >= waiting.since.adding(.seconds(1)) else {
-            return waiting.rule == .closing
+    }
+
+    private func lookForTheDead() {
+        let now = MonotonicTime.now
+        let old = state.withLock { state in
+            state.waiting.filter { now >= $0.value.since.adding(Self.tick) && !$0.value.cancelled }
         }
-        switch CallerState.of(waiting.request.thread) {
-        case .killed: break
-        case .exiting where now >= waiting.since.adding(patience): break
-        case .alive, .exiting, .unknown: return true
+        for (id, waiting) in old {
+            switch CallerState.of(waiting.thread) {
+            case .killed: giveUp(id, waiting)
+            // It ended by itself, and its last close waits: so long, but not for ever.
+            case .exiting where waiting.rule == .closing && now >= waiting.since.adding(patience): giveUp(id, waiting)
+            case .exiting, .alive, .unknown: break
+            }
         }
-        giveUp(id, waiting)
-        return false
     }
 
     private func giveUp(_ id: UInt64, _ waiting: Waiting) {

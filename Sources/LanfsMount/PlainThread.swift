@@ -21,11 +21,15 @@ final class PlainThread: Sendable {
             body()
             finished.change { $0 = true }
         }
-        var all = sigset_t()
+        // Set, not added: whoever starts this thread may have blocked the waking signal, as Swift's pool does. Signals
+        // that stand for a fault of the thread's own stay with it.
+        var mask = sigset_t()
         var before = sigset_t()
-        sigfillset(&all)
-        sigdelset(&all, lanfs_wake_signal())
-        pthread_sigmask(SIG_BLOCK, &all, &before)
+        sigfillset(&mask)
+        for number in [lanfs_wake_signal(), SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT] {
+            sigdelset(&mask, number)
+        }
+        pthread_sigmask(SIG_SETMASK, &mask, &before)
         defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
 
         var thread = pthread_t()

@@ -45,7 +45,8 @@ public struct Endpoint: Hashable, Sendable, CustomStringConvertible {
 
     public var description: String { host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)" }
 
-    /// Every address of the host, at least one. Names are looked up on a thread of NIO's pool, since the resolver blocks.
+    /// Every address of the host, at least one. Names are looked up on a thread of NIO's pool, since the resolver
+    /// blocks.
     public func addresses() async throws(NetworkError) -> [SocketAddress] {
         // An address written in digits needs no resolver, hence no thread.
         if let addresses = try? lookUp(flags: AI_NUMERICHOST).get(), !addresses.isEmpty { return addresses }

@@ -22,6 +22,8 @@ public enum NetworkError: Error, Equatable, Sendable {
     case violation(address: String, what: String)
     /// This side closed the connection, link or listener.
     case closed(address: String)
+    /// A request longer than any server takes (`Limits.messageSize`): the caller must split it.
+    case messageTooLong
     /// More is waiting to be sent than this side keeps in memory.
     case overloaded(address: String, bytes: Int)
     /// The caller's task was cancelled.
@@ -51,8 +53,8 @@ extension NetworkError: CustomStringConvertible {
         case .unresolvable(let host, let reason):
             "the name \(host) has no address: \(reason); check its spelling or give the IP address"
         case .noAddress(let server):
-            "no address of server \(server) is known: it did not answer on this network; is `lanfs serve` running there? "
-                + "Where broadcast does not reach, name it with --server HOST[:PORT]"
+            "no address of server \(server) is known: it did not answer on this network; "
+                + "is `lanfs serve` running there? Where broadcast does not reach, name it with --server HOST[:PORT]"
         case .unreachable(let address, let reason):
             "cannot connect to \(address): \(reason); is `lanfs serve` running there, and its port not blocked?"
         case .notLanfs(let address):
@@ -76,12 +78,15 @@ extension NetworkError: CustomStringConvertible {
             "\(address) broke the protocol: \(what); the connection was closed"
         case .closed(let address):
             "the connection to \(address) was closed here"
+        case .messageTooLong:
+            "a request is longer than any server takes; this is a defect of lanfs, please report it"
         case .overloaded(let address, let bytes):
             "\(bytes) bytes already wait to be sent to \(address): no more is accepted before some of it has left"
         case .cancelled:
             "cancelled"
         case .deadlineExceeded(let server, let lastFailure):
-            "no connection to server \(server) in the time allowed" + (lastFailure.map { "; last attempt: \($0)" } ?? "")
+            "no connection to server \(server) in the time allowed"
+                + (lastFailure.map { "; last attempt: \($0)" } ?? "")
         case .refused(let server, let reason):
             "server \(server) refused: \(reason)"
         case .cannotListen(let address, let reason):

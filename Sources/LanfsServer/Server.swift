@@ -9,10 +9,11 @@ import NIOPosix
 import Synchronization
 import SystemPackage
 
-/// The server role: lends a folder's disk to the volumes it admits, as a process of its own (`lanfs serve`) or inside the
-/// one that mounts (`lanfs mount --serve`).
+/// The server role: lends a folder's disk to the volumes it admits, as a process of its own (`lanfs serve`) or
+/// inside the one that mounts (`lanfs mount --serve`).
 ///
-/// Runs from `start` to `stop`. Whatever was acknowledged survives the process being killed at any moment.
+/// Runs from `start` to `stop`, which must be called. Whatever was acknowledged survives the process being killed at
+/// any moment.
 public final class Server: Sendable {
     /// TCP.
     public let port: Int
@@ -130,12 +131,14 @@ public final class Server: Sendable {
 
     /// INFO is quiet: this, each newly admitted volume, and the end.
     private func announce(_ configuration: ServerConfiguration) {
-        let addresses = listener.addresses.compactMap { Endpoint($0)?.description }.joined(separator: ", ")
+        let addresses = listener.addresses.compactMap { Endpoint($0) }.flatMap(LocalNetworks.reachable)
         let room = volumes.room
         logger.info(
             "serving",
             metadata: [
-                "name": "\(name)", "address": "\(addresses)", "discovery": "\(discoveryPort)",
+                "name": "\(name)",
+                "address": "\(addresses.map(\.description).joined(separator: ", "))",
+                "discovery": "\(discoveryPort)",
                 "fingerprint": "\(fingerprint)", "data": "\(configuration.dataDirectory)",
                 "capacity": "\(humanSize(room.capacity))", "free": "\(humanSize(room.free))",
                 "volumes": "\(volumes.count)", "admits": "\(volumes.admissionText)",

@@ -27,11 +27,13 @@ struct Prepared: Sendable {
         } catch {
             throw .local(error)
         }
-        let store: ServerStore
+        var options = StoreDirectory.Options()
+        options.capacity = configuration.capacity ?? .max
+        options.blocks.quarantine = configuration.quarantine
+        let directory: StoreDirectory
         do throws(StoreError) {
-            // First of all the lock: two servers must not make an identity at the same time.
-            store = try ServerStore(
-                folder, capacity: configuration.capacity, quarantine: configuration.quarantine, logger: logger)
+            // The lock comes first: two servers must not make an identity at the same time.
+            directory = try StoreDirectory(folder, options: options, hash: blockHash, logger: logger)
         } catch {
             throw .store(error)
         }
@@ -40,16 +42,13 @@ struct Prepared: Sendable {
         } catch {
             throw .identity(error)
         }
-        guard let identity = ServerID(key.publicKey) else { throw .stopped }
+        guard let identity = ServerID(key.publicKey) else {
+            throw .identity(.damaged(path: folder.appending("identity.key"), reason: "its public key is too short"))
+        }
         self.identity = identity
         self.threads = threads
-        do throws(StoreError) {
-            volumes = try Volumes(
-                store, server: identity, admission: admission, threads: threads, eventLoop: eventLoop, logger: logger)
-        } catch {
-            store.close()
-            throw .store(error)
-        }
+        volumes = Volumes(
+            directory, server: identity, admission: admission, threads: threads, eventLoop: eventLoop, logger: logger)
         pairings = ClientPairings(folder.appending("pairings"), logger: logger) { save in
             eventLoop.scheduleTask(in: .seconds(1)) { threads.flush(save) }
         }

@@ -106,10 +106,10 @@ public final class StoreDirectory: Sendable {
     /// The volume's blocks, opened on first use.
     ///
     /// - Parameters:
-    ///   - quota: bytes it may use from now on.
+    ///   - quota: bytes it may use from now on; nil leaves what was set before.
     ///   - create: makes its folder if there is none; the caller has admitted it.
     /// - Throws: `StoreError.unknownVolume` if there is no folder and `create` is false.
-    public func volume(_ id: VolumeID, quota: UInt64 = .max, create: Bool) throws(StoreError) -> BlockStore {
+    public func volume(_ id: VolumeID, quota: UInt64? = nil, create: Bool) throws(StoreError) -> BlockStore {
         enum Found {
             case open(BlockStore), mustOpen(UInt64), unknown
         }
@@ -129,12 +129,12 @@ public final class StoreDirectory: Sendable {
         switch found {
         case .unknown: throw .unknownVolume(id)
         case .open(let store):
-            store.setQuota(quota)
+            if let quota { store.setQuota(quota) }
             return store
         case .mustOpen(let estimate):
             do throws(StoreError) {
                 var blocks = options.blocks
-                blocks.quota = quota
+                blocks.quota = quota ?? blocks.quota
                 let store = try BlockStore(
                     folder: folder(of: id), volume: id, options: blocks, space: space, hash: hash, clock: clock,
                     logger: logger)

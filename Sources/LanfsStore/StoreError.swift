@@ -57,7 +57,7 @@ extension StoreError: CustomStringConvertible {
         case .notFound(let block):
             "block \(block) is not stored here; ask another server"
         case .outOfRange(let block, let offset, let length, let blockLength):
-            "bytes \(offset)..<\(offset + length) of block \(block) do not exist: it has \(blockLength)"
+            "\(length) bytes from \(offset) on of block \(block) do not exist: it has \(blockLength)"
         case .tooLong(let length, let limit):
             "\(length) bytes are more than the \(limit) allowed"
         case .epochTooHigh(let epoch):

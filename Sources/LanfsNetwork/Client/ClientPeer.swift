@@ -57,7 +57,7 @@ final class ClientPeer: TransportPeer {
         let weight = (payload?.readableBytes ?? 0) + 256
         let payload = payload.flatMap { $0.readableBytes > 0 ? OutgoingPayload.bytes($0) : nil }
         guard let message = OutgoingMessage(request, id: id, payload: payload, weight: weight) else {
-            return completion(.failure(.violation(address: "this client", what: "a request too long to send")))
+            return completion(.failure(.messageTooLong))
         }
         let failure: NetworkError? = state.withLock { state in
             if let end = state.end { return end }

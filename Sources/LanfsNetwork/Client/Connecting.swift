@@ -4,11 +4,11 @@ import NIOCore
 import NIOPosix
 
 extension RPCConnection {
-    /// Connects to whichever of these endpoints answers first. `server`: the only key that will do; `nil` takes (and pins)
-    /// the key that the server shows, which only a person who named the host can decide.
+    /// Connects to whichever of these endpoints answers first. `server`: the only key that will do; `nil` takes (and
+    /// pins) the key that the server shows, which only a person who named the host can decide.
     ///
-    /// A pinned server is met with IK. When it does not know the pairwise key any more, XX follows, and its key must still
-    /// be the pinned one.
+    /// A pinned server is met with IK. When it does not know the pairwise key any more, XX follows, and its key must
+    /// still be the pinned one.
     public static func connect(
         to endpoints: [Endpoint], server: ServerID?, pins: any Pins, group: any EventLoopGroup,
         timeouts: Timeouts = Timeouts(), limits: ClientLimits = ClientLimits()
@@ -43,32 +43,21 @@ private struct Connector: Sendable {
         }
         if addresses.count == 1 { return try await connect(to: addresses[0]) }
 
-        let outcome = await withTaskGroup(of: Result<RPCConnection, NetworkError>.self) { group in
-            for (index, address) in addresses.enumerated() {
-                group.addTask {
-                    do throws(NetworkError) {
-                        // A cancelled sleep is a race that was won.
-                        if index > 0, (try? await Task.sleep(for: headStart * index)) == nil { throw .cancelled }
-                        return .success(try await connect(to: address))
-                    } catch {
-                        return .failure(error)
-                    }
-                }
-            }
-            var worst = Result<RPCConnection, NetworkError>.failure(.cancelled)
-            for await result in group {
-                switch result {
-                case .success:
-                    group.cancelAll()
-                    return result
-                case .failure(let error):
-                    // What a person has to act on says more than "no answer" from an old address.
-                    if case .failure(let other) = worst, other == .cancelled || error.isPermanent { worst = result }
-                }
-            }
-            return worst
+        return try await firstSuccess(
+            of: addresses.enumerated().map { index, address in
+                { @Sendable in await connect(to: address, after: headStart * index) }
+            })
+    }
+
+    private func connect(to address: SocketAddress, after pause: Duration) async -> Result<RPCConnection, NetworkError>
+    {
+        do throws(NetworkError) {
+            // A cancelled sleep is a race that was won.
+            if pause > .zero, (try? await Task.sleep(for: pause)) == nil { throw .cancelled }
+            return .success(try await connect(to: address))
+        } catch {
+            return .failure(error)
         }
-        return try outcome.get()
     }
 
     func connect(to address: SocketAddress) async throws(NetworkError) -> RPCConnection {

@@ -21,8 +21,8 @@ public struct ClientLimits: Sendable {
     public init() {}
 }
 
-/// One encrypted connection to one server. Any number of requests may be under way from any threads; they are sent in the
-/// order of the calls and answered in any order. Closes when the last reference goes; `close()` does it now.
+/// One encrypted connection to one server. Any number of requests may be under way from any threads; they are sent in
+/// the order of the calls and answered in any order. Closes when the last reference goes; `close()` does it now.
 public final class RPCConnection: Sendable {
     /// Different for every connection of this process: what was put on one is flushed by a flush on the same.
     public let number: UInt64
@@ -48,8 +48,8 @@ public final class RPCConnection: Sendable {
 
     deinit { peer.close() }
 
-    /// Waits while too much is still unsent. Throws `disconnected` when the connection ends first: whether the request was
-    /// carried out is then unknown (P5).
+    /// Waits while too much is still unsent. Throws `disconnected` when the connection ends first: whether the request
+    /// was carried out is then unknown (P5).
     public func call(_ request: Request, payload: ByteBuffer? = nil) async throws(NetworkError) -> Reply {
         if Task.isCancelled { throw .cancelled }
         while !peer.hasRoom { try await waitForRoom() }
@@ -66,8 +66,8 @@ public final class RPCConnection: Sendable {
         return try result.get()
     }
 
-    /// For threads outside Swift concurrency: never waits. The completion runs once, on the connection's event loop or at
-    /// once on the caller's thread; it must not block.
+    /// For threads outside Swift concurrency: never waits. The completion runs once, on the connection's event loop or
+    /// at once on the caller's thread; it must not block.
     public func call(
         _ request: Request, payload: ByteBuffer? = nil,
         completion: @escaping @Sendable (Result<Reply, NetworkError>) -> Void

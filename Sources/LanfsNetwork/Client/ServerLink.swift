@@ -3,9 +3,9 @@ import LanfsProtocol
 import NIOCore
 import Synchronization
 
-/// The lasting relation to one server: keeps a connection, finds the server again when it comes back elsewhere, and repeats
-/// what may be repeated. One link is one connection at a time; a client that wants small requests not to queue behind
-/// blocks makes two links to the same server.
+/// The lasting relation to one server: keeps a connection, finds the server again when it comes back elsewhere, and
+/// repeats what may be repeated. One link is one connection at a time; a client that wants small requests not to queue
+/// behind blocks makes two links to the same server.
 ///
 /// A link works until `close()`.
 public final class ServerLink: Sendable {
@@ -40,7 +40,8 @@ public final class ServerLink: Sendable {
         /// `lastFailure` is `nil` before the first attempt has failed.
         case disconnected(since: ContinuousClock.Instant, lastFailure: NetworkError?)
         case connected(connection: UInt64)
-        /// A person must act (another key, not admitted): calls fail at once; the link goes on trying every two seconds.
+        /// A person must act (another key, not admitted): calls fail at once; the link goes on trying every two
+        /// seconds.
         case refused(NetworkError)
         case closed
     }
@@ -91,16 +92,16 @@ public final class ServerLink: Sendable {
     /// The state now and every later one; ends with `closed`.
     public func states() -> AsyncStream<State> {
         let (stream, continuation) = AsyncStream.makeStream(of: State.self, bufferingPolicy: .bufferingNewest(16))
-        let token = shared.withLock { shared in
+        let (token, isClosed) = shared.withLock { shared in
             shared.nextToken += 1
-            if shared.state != .closed { shared.observers[shared.nextToken] = continuation }
             continuation.yield(shared.state)
-            if shared.state == .closed { continuation.finish() }
-            return shared.nextToken
+            if !shared.isClosed { shared.observers[shared.nextToken] = continuation }
+            return (shared.nextToken, shared.isClosed)
         }
         continuation.onTermination = { [weak self] _ in
             self?.shared.withLock { _ = $0.observers.removeValue(forKey: token) }
         }
+        if isClosed { continuation.finish() }
         return stream
     }
 
@@ -133,33 +134,32 @@ public final class ServerLink: Sendable {
         try await connection(until: wait.map { .now() + TimeAmount($0) })
     }
 
-    /// Sends the request on the current connection. When there is none, waits for one, for `wait` at most (for ever without),
-    /// and when it ends before the answer, sends the request again on the next if that cannot do harm.
+    /// Sends the request on the current connection. When there is none, waits for one, for `wait` at most (for ever
+    /// without), and when it ends before the answer, sends the request again on the next if that cannot do harm.
     ///
-    /// `onlyOn`: the connection that this request is about, by `Reply.connection`. `flush` needs it: it vouches only for what
-    /// was put on its own connection, so after another took its place everything unflushed must be put again. Throws
-    /// `disconnected` then.
+    /// `onlyOn`: the connection that this request is about, by `Reply.connection`. `flush` needs it: it vouches only
+    /// for what was put on its own connection, so after another took its place everything unflushed must be put again.
+    /// Throws `disconnected` then.
     public func call(
         _ request: Request, payload: ByteBuffer? = nil, onlyOn number: UInt64? = nil, wait: Duration? = nil
     ) async throws(NetworkError) -> Reply {
         let deadline = wait.map { NIODeadline.now() + TimeAmount($0) }
+        var repetitions = Repetitions(request, onlyOn: number)
         while true {
             let connection = try await connection(until: deadline, onlyOn: number)
             do throws(NetworkError) {
                 let reply = try await connection.call(request, payload: payload)
                 guard isClosing(reply) else { return reply }
-                // Refused because the server stops: nothing was done, so anything may be sent again.
-                lost(connection, .disconnected(address: connection.address, reason: "the server is shutting down"))
-                if number != nil { throw .disconnected(address: connection.address, reason: "the server is shutting down") }
+                try repetitions.next(after: leave(connection))
             } catch {
-                guard case .disconnected = error else { throw error }
                 lost(connection, error)
-                guard number == nil, request.mayBeRepeated else { throw error }
+                try repetitions.next(after: error)
             }
         }
     }
 
-    /// For threads outside Swift concurrency: without a task as long as the connection holds. The completion must not block.
+    /// For threads outside Swift concurrency: without a task as long as the connection holds. The completion must not
+    /// block.
     public func call(
         _ request: Request, payload: ByteBuffer? = nil, onlyOn number: UInt64? = nil, wait: Duration? = nil,
         completion: @escaping @Sendable (Result<Reply, NetworkError>) -> Void
@@ -177,21 +177,46 @@ public final class ServerLink: Sendable {
             return goOn()
         }
         connection.call(request, payload: payload) { [self] result in
-            switch result {
-            case .success(let reply) where !isClosing(reply): completion(result)
-            case .success:
-                lost(connection, .disconnected(address: connection.address, reason: "the server is shutting down"))
+            var repetitions = Repetitions(request, onlyOn: number)
+            do throws(NetworkError) {
+                let reply = try result.get()
+                guard isClosing(reply) else { return completion(result) }
+                try repetitions.next(after: leave(connection))
                 goOn()
-            case .failure(.disconnected(let address, let reason)) where number == nil && request.mayBeRepeated:
-                lost(connection, .disconnected(address: address, reason: reason))
-                goOn()
-            case .failure: completion(result)
+            } catch {
+                lost(connection, error)
+                do throws(NetworkError) {
+                    try repetitions.next(after: error)
+                    goOn()
+                } catch {
+                    completion(.failure(error))
+                }
             }
         }
     }
 
     private func isClosing(_ reply: Reply) -> Bool {
         if case .refused(let refusal) = reply.response { refusal.reason == .closing } else { false }
+    }
+}
+
+/// Whether a request whose connection ended may be sent on the next.
+private struct Repetitions {
+    private let isAllowed: Bool
+    /// A cut connection is tried for ever. A server that answers what we cannot read, or somebody who changes bits on
+    /// the way, gets three more chances.
+    private var violations = 3
+
+    init(_ request: Request, onlyOn number: UInt64?) {
+        isAllowed = number == nil && request.mayBeRepeated
+    }
+
+    mutating func next(after error: NetworkError) throws(NetworkError) {
+        switch error {
+        case .disconnected where isAllowed: return
+        case .violation where isAllowed && violations > 0: violations -= 1
+        default: throw error
+        }
     }
 }
 
@@ -281,7 +306,8 @@ extension ServerLink {
                 if ContinuousClock.now - start > .seconds(1) { backoff.reset() }
             } catch {
                 move(
-                    to: error.isPermanent ? .refused(error) : .disconnected(since: disconnectedSince, lastFailure: error),
+                    to: error.isPermanent
+                        ? .refused(error) : .disconnected(since: disconnectedSince, lastFailure: error),
                     connection: nil)
             }
             await pause(backoff.pause(using: &generator))
@@ -308,31 +334,16 @@ extension ServerLink {
     /// swallow packets for seconds.
     private func connectOnce() async throws(NetworkError) -> RPCConnection {
         let known = shared.withLock { $0.endpoints }
-        let outcome = await withTaskGroup(of: Result<RPCConnection, NetworkError>.self) { group in
-            if !known.isEmpty { group.addTask { await self.open(known) } }
-            group.addTask {
-                let fresh = await self.configuration.resolve().filter { !known.contains($0) }
-                if fresh.isEmpty { return .failure(.noAddress(of: self.name)) }
-                return await self.open(fresh)
-            }
-            var failure: NetworkError?
-            for await result in group {
-                switch result {
-                case .success:
-                    group.cancelAll()
-                    return result
-                case .failure(let error):
-                    let saysLess = if case .noAddress = error { failure != nil } else { false }
-                    if failure?.isPermanent != true, !saysLess { failure = error }
-                }
-            }
-            return .failure(failure ?? .noAddress(of: name))
-        }
-        return try outcome.get()
+        var attempts: [@Sendable () async -> Result<RPCConnection, NetworkError>] = [
+            { [self] in await open(await configuration.resolve().filter { !known.contains($0) }) }
+        ]
+        if !known.isEmpty { attempts.append { [self] in await open(known) } }
+        return try await firstSuccess(of: attempts)
     }
 
     private func open(_ endpoints: [Endpoint]) async -> Result<RPCConnection, NetworkError> {
         do throws(NetworkError) {
+            if endpoints.isEmpty { throw .noAddress(of: name) }
             let connection = try await RPCConnection.connect(
                 to: endpoints, server: server, pins: pins, group: group, timeouts: configuration.timeouts,
                 limits: configuration.limits)
@@ -349,32 +360,44 @@ extension ServerLink {
         }
     }
 
-    /// Nobody is given this connection any more.
+    /// Nobody is given this connection any more, if it is the connection that failed and not just one call.
     private func lost(_ connection: RPCConnection, _ reason: NetworkError) {
-        let isCurrent = shared.withLock { $0.connection === connection }
-        if isCurrent { move(to: .disconnected(since: .now, lastFailure: reason), connection: nil, instead: connection) }
-        connection.close()
+        guard connection.failure != nil else { return }
+        move(to: .disconnected(since: .now, lastFailure: reason), connection: nil, instead: connection)
     }
 
-    /// Changes the state, tells who observes it, and answers who waits for a connection if there is one now or will be none.
+    /// The server refuses new requests because it stops; those under way on this connection it still answers.
+    private func leave(_ connection: RPCConnection) -> NetworkError {
+        let reason = NetworkError.disconnected(address: connection.address, reason: "the server is shutting down")
+        if shared.withLock({ $0.connection === connection }) {
+            move(to: .disconnected(since: .now, lastFailure: reason), connection: nil, instead: connection)
+            // Its goodbye ends the connection and starts the search for the next; a server that hangs must not delay
+            // it.
+            group.any().scheduleTask(in: .seconds(10)) { connection.close() }
+        }
+        return reason
+    }
+
+    /// Changes the state, tells who observes it, and answers who waits for a connection if there is one now or will be
+    /// none.
     private func move(to state: State, connection: RPCConnection?, instead of: RPCConnection? = nil) {
-        let (waiters, ended) = shared.withLock { shared -> ([Waiter], [AsyncStream<State>.Continuation]) in
-            guard !shared.isClosed, of == nil || shared.connection === of else { return ([], []) }
+        var finished: [AsyncStream<State>.Continuation] = []
+        let waiters = shared.withLock { shared -> [Waiter] in
+            guard !shared.isClosed, of == nil || shared.connection === of else { return [] }
             shared.state = state
             shared.connection = connection
             for observer in shared.observers.values { observer.yield(state) }
-            var ended: [AsyncStream<State>.Continuation] = []
             if case .closed = state {
-                ended = Array(shared.observers.values)
+                finished = Array(shared.observers.values)
                 shared.observers = [:]
             }
-            if case .disconnected = state { return ([], ended) }
+            if case .disconnected = state { return [] }
             let waiters = shared.waiters.sorted { $0.key < $1.key }.map(\.value)
             shared.waiters = [:]
-            return (waiters, ended)
+            return waiters
         }
-        // Outside the lock: the end of a stream calls back at once, and that takes the lock.
-        for observer in ended { observer.finish() }
+        // Not under the lock, which an observer's end takes.
+        for observer in finished { observer.finish() }
         let result: Result<RPCConnection, NetworkError>
         switch state {
         case .connected, .disconnected:

@@ -4,11 +4,12 @@ import Logging
 import NIOCore
 import NIOPosix
 
-/// The server's ear: answers discovery queries, by unicast, never with more bytes than it was asked with, and not too often.
+/// The server's ear: answers discovery queries, by unicast, never with more bytes than it was asked with, and not too
+/// often.
 ///
-/// Several servers of one machine, also of different users, listen on the same port. The kernel gives a broadcast to all of
-/// them and a unicast query to one (the last that started), so `--server HOST` without a port finds one of HOST's servers;
-/// the others are named by their TCP port or given a discovery port of their own.
+/// Several servers of one machine, also of different users, listen on the same port. The kernel gives a broadcast to
+/// all of them and a unicast query to one (the last that started), so `--server HOST` without a port finds one of
+/// HOST's servers; the others are named by their TCP port or given a discovery port of their own.
 public final class DiscoveryResponder: Sendable {
     public static let standardPort = 4444
 
@@ -18,9 +19,11 @@ public final class DiscoveryResponder: Sendable {
 
     public var port: Int { channels.first?.localAddress?.port ?? 0 }
 
-    /// `answer` runs on an event loop: it must not block. `nil` stays silent (not enough room). Port 0 takes a free one.
+    /// `answer` runs on an event loop: it must not block. `nil` stays silent (not enough room). Port 0 takes a free
+    /// one.
     public static func bind(
-        port: Int = standardPort, group: any EventLoopGroup, limits: DiscoveryLimits = DiscoveryLimits(), logger: Logger,
+        port: Int = standardPort, group: any EventLoopGroup, limits: DiscoveryLimits = DiscoveryLimits(),
+        logger: Logger,
         answer: @escaping @Sendable (DiscoveryQuery) -> DiscoveryAnswer?
     ) async throws(NetworkError) -> DiscoveryResponder {
         let bootstrap = DatagramBootstrap(group: group)

@@ -38,9 +38,9 @@ public struct ServerSearch: Sendable {
 
     public init() {}
 
-    /// Asks three times (datagrams get lost) on every interface that has an IPv4 address, and on loopback for servers of
-    /// this machine when it has no network at all. Each interface has a socket of its own, bound to its address, so that no
-    /// default route is needed. Sorted by round trip.
+    /// Asks three times (datagrams get lost) on every interface that has an IPv4 address, and on loopback for servers
+    /// of this machine when it has no network at all. Each interface has a socket of its own, bound to its address, so
+    /// that no default route is needed. Sorted by round trip.
     public func run(group: any EventLoopGroup) async throws(NetworkError) -> [FoundServer] {
         let eventLoop = group.any()
         let collector = AnswerCollector(wanted: wanted, done: eventLoop.makePromise())
@@ -133,8 +133,8 @@ struct BroadcastPlan: Equatable {
         var plans: [BroadcastPlan] = []
         for device in (try? System.enumerateDevices()) ?? [] {
             guard case .v4 = device.address, let source = device.address?.ipAddress else { continue }
-            // A bound source address makes the kernel send even 255.255.255.255 through its interface; the interface's own
-            // broadcast address reaches hosts that ignore that one.
+            // A bound source address makes the kernel send even 255.255.255.255 through its interface; the interface's
+            // own broadcast address reaches hosts that ignore that one.
             let isLoopback = source.hasPrefix("127.")
             let targets =
                 isLoopback
@@ -202,7 +202,9 @@ final class AnswerCollector: Sendable {
             if let index = state.servers.firstIndex(where: { $0.server == answer.server }) {
                 state.servers[index].roundTrip = min(state.servers[index].roundTrip, roundTrip)
                 if answer.holdsVolume { state.servers[index].holdsVolume = true }
-                if !state.servers[index].endpoints.contains(endpoint), state.servers[index].endpoints.count < endpointLimit {
+                if !state.servers[index].endpoints.contains(endpoint),
+                    state.servers[index].endpoints.count < endpointLimit
+                {
                     state.servers[index].endpoints.append(endpoint)
                 }
             } else if state.servers.count < serverLimit {

@@ -22,8 +22,8 @@ enum HandshakeWire {
         case ikPSK2 = 2
     }
 
-    /// Unauthenticated, so it may only lead to what anybody on the path can cause anyway: another attempt by XX, with the
-    /// same pin required, or an error.
+    /// Unauthenticated, so it may only lead to what anybody on the path can cause anyway: another attempt by XX, with
+    /// the same pin required, or an error.
     enum Status: UInt8 {
         case proceed = 0
         /// The server has no pairwise key with this client, or cannot open its message: start again with XX.
@@ -52,8 +52,8 @@ struct Session: Sendable {
     /// At first contact: the key to mix into every later handshake of these two.
     let newPairwiseKey: SharedSecret?
 
-    /// The split keys are used for nothing but deriving: the stream keys and, at first contact, the pairwise key come out
-    /// of a one-way function, so that none of them, leaked, tells another.
+    /// The split keys are used for nothing but deriving: the stream keys and, at first contact, the pairwise key come
+    /// out of a one-way function, so that none of them, leaked, tells another.
     init(_ keys: HandshakeKeys, isInitiator: Bool, remoteKey: [UInt8], isFirstContact: Bool) {
         let toServer = Session.derive("lanfs 1 client to server", keys.initiatorToResponder, keys.handshakeHash)
         let toClient = Session.derive("lanfs 1 server to client", keys.responderToInitiator, keys.handshakeHash)

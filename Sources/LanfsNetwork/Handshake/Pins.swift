@@ -31,8 +31,8 @@ public protocol Pins: Sendable {
 
 /// The server's memory of clients. Called on event loops: answer from memory and write in the background.
 ///
-/// Losing an entry is harmless (the client starts over with XX, requiring the same server key), so keep a bounded number:
-/// every stranger on the LAN can make one.
+/// Losing an entry is harmless (the client starts over with XX, requiring the same server key), so keep a bounded
+/// number: every stranger on the LAN can make one.
 public protocol Pairings: Sendable {
     func pairwiseKey(with client: ClientID) -> SharedSecret?
     func keep(_ pairwiseKey: SharedSecret, with client: ClientID)

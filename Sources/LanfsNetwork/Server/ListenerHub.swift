@@ -53,8 +53,8 @@ final class ListenerHub: Sendable {
         let (stays, dropped) = state.withLock { state -> (Bool, ServerConnection?) in
             guard !state.isShuttingDown, state.established.count < limits.connections else { return (false, nil) }
             state.handshaking.append(connection)
-            // The newest stays: a stranger who opens many and says nothing pushes out his own, a client is done in a few
-            // milliseconds.
+            // The newest stays: a stranger who opens many and says nothing pushes out his own, a client is done in a
+            // few milliseconds.
             return (true, state.handshaking.count > limits.handshakes ? state.handshaking.removeFirst() : nil)
         }
         dropped?.link.abort(.disconnected(address: dropped?.address ?? "", reason: "too many handshakes at once"))

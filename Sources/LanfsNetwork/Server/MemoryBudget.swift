@@ -15,8 +15,8 @@ final class MemoryBudget: Sendable {
 
     var used: Int { state.withLock { $0.used } }
 
-    /// Takes `count` bytes, or calls `wake` once some were given back. `isGuaranteed` takes them in any case: a connection
-    /// that holds nothing always gets its one request, so that greedy others cannot stop it.
+    /// Takes `count` bytes, or calls `wake` once some were given back. `isGuaranteed` takes them in any case: a
+    /// connection that holds nothing always gets its one request, so that greedy others cannot stop it.
     func take(_ count: Int, isGuaranteed: Bool, orElse wake: @escaping @Sendable () -> Void) -> Bool {
         state.withLock { state in
             guard isGuaranteed || state.used + count <= limit else {

@@ -20,12 +20,13 @@ public final class RPCListener: Sendable {
         addresses = channels.compactMap(\.localAddress)
     }
 
-    /// Listens on every one of `endpoints`, or, when there are none, at `port` of all addresses of this machine. Port 0 takes
-    /// a free one, the same for all endpoints.
+    /// Listens on every one of `endpoints`, or, when there are none, at `port` of all addresses of this machine. Port 0
+    /// takes a free one, the same for all endpoints.
     ///
     /// `makeHandler` runs on the connection's event loop once the client has proven its key.
     public static func bind(
-        _ endpoints: [Endpoint] = [], port: Int = 0, key: StaticKeyPair, pairings: any Pairings, group: any EventLoopGroup,
+        _ endpoints: [Endpoint] = [], port: Int = 0, key: StaticKeyPair, pairings: any Pairings,
+        group: any EventLoopGroup,
         limits: ServerLimits = ServerLimits(), timeouts: Timeouts = Timeouts(), logger: Logger,
         makeHandler: @escaping @Sendable (ServerConnection) -> any RequestHandler
     ) async throws(NetworkError) -> RPCListener {
@@ -93,8 +94,8 @@ public final class RPCListener: Sendable {
     var handshakeCount: Int { hub.handshakeCount }
     var bytesHeld: Int { hub.budget.used }
 
-    /// Stops accepting, refuses new requests, answers those under way, says goodbye to every client, and returns when all
-    /// connections are closed; after `deadline` the rest are cut.
+    /// Stops accepting, refuses new requests, answers those under way, says goodbye to every client, and returns when
+    /// all connections are closed; after `deadline` the rest are cut.
     public func shutdown(within deadline: Duration) async {
         for channel in channels { _ = try? await channel.close() }
         guard let eventLoop = channels.first?.eventLoop else { return }

@@ -49,8 +49,8 @@ public final class ServerConnection: TransportPeer {
     /// Names this very connection: what the client's `sessionProof` must sign. Empty before the handshake has finished.
     public var handshakeHash: [UInt8] { state.withLock { $0.session?.handshakeHash ?? [] } }
 
-    /// Answers request `id`, once; later answers, and answers to a connection that has ended, are discarded. The payload
-    /// has exactly `response.payloadLength` bytes.
+    /// Answers request `id`, once; later answers, and answers to a connection that has ended, are discarded. The
+    /// payload has exactly `response.payloadLength` bytes.
     public func reply(_ id: RequestID, _ response: Response, payload: OutgoingPayload? = nil) {
         let (weight, isLast) = state.withLock { state -> (Int?, Bool) in
             guard !state.hasEnded, let weight = state.unanswered.removeValue(forKey: id) else { return (nil, false) }
@@ -113,7 +113,8 @@ public final class ServerConnection: TransportPeer {
         let limits = hub.limits
         let (isDuplicate, mayTake, holdsNothing) = state.withLock { state in
             let holdsNothing = state.held == 0
-            let fits = state.held + cost <= limits.bytesPerConnection && state.unanswered.count < limits.requestsPerConnection
+            let fits =
+                state.held + cost <= limits.bytesPerConnection && state.unanswered.count < limits.requestsPerConnection
             state.isPaused = !(fits || holdsNothing)
             return (state.unanswered[id] != nil, fits || holdsNothing, holdsNothing)
         }

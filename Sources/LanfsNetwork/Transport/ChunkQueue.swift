@@ -30,7 +30,8 @@ struct ChunkQueue {
 
     /// The next `count` bytes where they were received, when that keeps little more memory alive than they need.
     mutating func slice(_ count: Int) -> ByteBuffer? {
-        guard first.readableBytes >= count, count >= first.storageCapacity / 2, let slice = first.readSlice(length: count)
+        guard first.readableBytes >= count, count >= first.storageCapacity / 2,
+            let slice = first.readSlice(length: count)
         else { return nil }
         leaveIfRead()
         return slice

@@ -1,13 +1,13 @@
 import Glibc
 import NIOCore
 
-/// How both ends set up their TCP sockets. `SO_SNDBUF` and `SO_RCVBUF` stay with the kernel, whose automatic sizing finds
-/// more than a fixed figure that would switch it off (6 MiB received, 4 MiB sent, by Debian's defaults).
+/// How both ends set up their TCP sockets. `SO_SNDBUF` and `SO_RCVBUF` stay with the kernel, whose automatic sizing
+/// finds more than a fixed figure that would switch it off (6 MiB received, 4 MiB sent, by Debian's defaults).
 enum ConnectionOptions {
     static let all: [(option: ChannelOptions.Types.SocketOption, value: SocketOptionValue)] = [
         (.tcpOption(.tcp_nodelay), 1),
-        // A peer that vanished while nothing is under way: gone after 5 + 3 x 2 s. While something is, the transport's own
-        // signs of life are quicker.
+        // A peer that vanished while nothing is under way: gone after 5 + 3 x 2 s. While something is, the transport's
+        // own signs of life are quicker.
         (.socketOption(.so_keepalive), 1),
         (.tcpOption(NIOBSDSocket.Option(rawValue: TCP_KEEPIDLE)), 5),
         (.tcpOption(NIOBSDSocket.Option(rawValue: TCP_KEEPINTVL)), 2),

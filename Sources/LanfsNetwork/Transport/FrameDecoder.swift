@@ -2,8 +2,8 @@ import LanfsCrypto
 import LanfsProtocol
 import NIOCore
 
-/// Turns the bytes of one direction into messages and payloads. Knows no channel; holds at most the chunks it was fed, one
-/// frame in parts and one payload in parts.
+/// Turns the bytes of one direction into messages and payloads. Knows no channel; holds at most the chunks it was fed,
+/// one frame in parts and one payload in parts.
 struct FrameDecoder<Message: WireMessage>: ~Copyable {
     enum Step {
         case needsMore
@@ -16,7 +16,6 @@ struct FrameDecoder<Message: WireMessage>: ~Copyable {
         case goodbye
     }
     typealias Failure = FrameFailure
-
 
     private enum Stage {
         case header
@@ -131,10 +130,10 @@ struct FrameDecoder<Message: WireMessage>: ~Copyable {
             frame.withUnsafeBytes { frame in
                 additional.withUnsafeBytes { additional in
                     outcome = Result { () throws(CryptoError) in
-                        try opener!.open(
+                        try opener?.open(
                             UnsafeRawBufferPointer(rebasing: frame[FrameWire.lengthSize...]),
                             additionalData: additional, into: UnsafeMutableRawBufferPointer(plain)
-                        ).isFinal
+                        ).isFinal ?? false
                     }
                 }
             }

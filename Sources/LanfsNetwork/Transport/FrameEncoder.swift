@@ -18,7 +18,8 @@ struct FrameEncoder: ~Copyable {
         try seal(FrameEncoder.plain(.hello), additionalData: handshakeHash, into: &buffer)
     }
 
-    /// `plain`: request id and message, at most `Limits.messageSize` bytes. Its payload is the caller's to send right after.
+    /// `plain`: request id and message, at most `Limits.messageSize` bytes. Its payload is the caller's to send right
+    /// after.
     mutating func encode(_ plain: [UInt8], into buffer: inout ByteBuffer) throws(CryptoError) {
         try seal(plain, into: &buffer)
     }
@@ -38,7 +39,8 @@ struct FrameEncoder: ~Copyable {
         _ plain: [UInt8], additionalData: [UInt8] = [], isFinal: Bool = false, into buffer: inout ByteBuffer
     ) throws(CryptoError) {
         let sealedLength = plain.count + SecretStream.overhead
-        precondition(FrameWire.sealedLengths.contains(sealedLength), "no receiver takes a message of \(plain.count) bytes")
+        precondition(
+            FrameWire.sealedLengths.contains(sealedLength), "no receiver takes a message of \(plain.count) bytes")
         var outcome = Result<Int, CryptoError>.success(0)
         buffer.writeInteger(UInt32(sealedLength))
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: sealedLength) { sealed in

@@ -4,10 +4,11 @@ import NIOCore
 public struct Timeouts: Sendable {
     /// For TCP to connect.
     public var connect = Duration.seconds(3)
-    /// From the TCP connection to the first message that proves the other side's keys. Bounds what a slow stranger holds.
+    /// From the TCP connection to the first message that proves the other side's keys. Bounds what a slow stranger
+    /// holds.
     public var handshake = Duration.seconds(5)
-    /// A client with requests under way that hears nothing at all for so long takes the server for dead. (A server speaks
-    /// every fifth of this while it has work, also when the disk keeps it.)
+    /// A client with requests under way that hears nothing at all for so long takes the server for dead. (A server
+    /// speaks every fifth of this while it has work, also when the disk keeps it.)
     public var silence = Duration.seconds(5)
     /// A message that began, or bytes to be sent, without any progress.
     public var stall = Duration.seconds(20)

@@ -129,7 +129,9 @@ extension TransportHandler {
             let step = handshake.receive(&handshakeInput)
             if case .needsMore = step {
                 // Everything of the handshake fits many times: more than this is somebody filling memory.
-                if handshakeInput.readableBytes > 2 * HandshakeWire.messageLimit { fail(.violation("too much at once")) }
+                if handshakeInput.readableBytes > 2 * HandshakeWire.messageLimit {
+                    fail(.violation("too much at once"))
+                }
                 return
             }
             advance(step)
@@ -226,7 +228,9 @@ extension TransportHandler: TransportActions {
         var weight = 0
         for message in messages {
             weight += message.weight
-            guard seal({ encoder throws(CryptoError) in try encoder.encode(message.plain, into: &batch) }) else { return }
+            guard seal({ encoder throws(CryptoError) in try encoder.encode(message.plain, into: &batch) }) else {
+                return
+            }
             switch message.payload {
             case nil: break
             case .bytes(let payload) where payload.readableBytes <= copyLimit: batch.writeImmutableBuffer(payload)
@@ -262,7 +266,7 @@ extension TransportHandler: TransportActions {
     }
 
     func resume() {
-        guard let (id, message) = waiting else { return }
+        guard phase == .open, let (id, message) = waiting else { return }
         do {
             guard try peer.admits(message, id: id) else { return }
         } catch {

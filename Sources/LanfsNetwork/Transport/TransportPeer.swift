@@ -6,7 +6,8 @@ protocol TransportPeer: AnyObject, Sendable {
 
     /// The other side has proven its key and that this handshake is not a replay.
     func established(_ session: Session)
-    /// Whether this message may take memory now; if not, nothing is read until `TransportLink.resume`, and it is asked again.
+    /// Whether this message may take memory now; if not, nothing is read until `TransportLink.resume`, and it is asked
+    /// again.
     func admits(_ message: Incoming, id: RequestID) throws(Violation) -> Bool
     func received(_ message: Incoming, payload: ByteBuffer?, id: RequestID) throws(Violation)
     /// So many bytes of `OutgoingMessage.weight` were written.

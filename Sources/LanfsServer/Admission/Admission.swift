@@ -57,7 +57,8 @@ final class Admission: Sendable {
         let quotas = state.withLock { $0.quotas }
         if let quota = quotas[volume] { return .admitted(quota: quota) }
         guard quotas.isEmpty else {
-            return .refused(reason: "this server admits only listed volumes; ask its owner for: lanfs serve --allow \(volume)")
+            return .refused(
+                reason: "this server admits only listed volumes; ask its owner for: lanfs serve --allow \(volume)")
         }
         if isKnown { return .admitted(quota: unlistedQuota) }
         guard isLocal() else {

@@ -62,7 +62,8 @@ extension Refusal {
         case .unflushedLost:
             self.init(.diskFailed, "this server's disk lost blocks before they were flushed: send them again")
         case .system, .stopped, .damaged, .amnesiac, .inUse, .unknownVolume:
-            self.init(.diskFailed, "this server's disk failed\(error.errno.map { " (\($0))" } ?? ""); its log says more")
+            let reason = error.errno.map { " (\($0))" } ?? ""
+            self.init(.diskFailed, "this server's disk failed\(reason); its log says more")
         }
     }
 }

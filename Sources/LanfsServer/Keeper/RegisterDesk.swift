@@ -10,8 +10,8 @@ struct RegisterCall: Sendable {
     var answer: @Sendable (Response) -> Void
 }
 
-/// The keeper of one volume and those who wait for news of it: takes calls in order, says which answers may leave at once
-/// and which only after the keeper's state is on disk (A5). No I/O: the lane around it does that.
+/// The keeper of one volume and those who wait for news of it: takes calls in order, says which answers may leave at
+/// once and which only after the keeper's state is on disk (A5). No I/O: the lane around it does that.
 struct RegisterDesk: Sendable {
     struct Reply: Sendable {
         var call: RegisterCall

@@ -18,7 +18,9 @@ final class Volumes: Sendable {
     }
 
     let admission: Admission
-    private let store: ServerStore
+    /// `nil` once closed: then the data directory is another server's to take.
+    private let directory: Mutex<StoreDirectory?>
+    private let space: Space
     private let server: ServerID
     private let threads: DiskThreads
     private let eventLoop: any EventLoop
@@ -31,12 +33,13 @@ final class Volumes: Sendable {
     private let latestRoom: Mutex<Room>
     private let isClosing = Atomic<Bool>(false)
 
-    /// Opens every volume that has a folder here. Blocks.
+    /// Opens every volume that has a folder here; one that cannot be opened keeps no other from being served. Blocks.
     init(
-        _ store: ServerStore, server: ServerID, admission: Admission, threads: DiskThreads, eventLoop: any EventLoop,
-        logger: Logger
-    ) throws(StoreError) {
-        self.store = store
+        _ directory: StoreDirectory, server: ServerID, admission: Admission, threads: DiskThreads,
+        eventLoop: any EventLoop, logger: Logger
+    ) {
+        self.directory = Mutex(directory)
+        space = directory.space
         self.server = server
         self.admission = admission
         self.threads = threads
@@ -44,7 +47,13 @@ final class Volumes: Sendable {
         self.logger = logger
         failures = DiskFailures(logger)
         latestRoom = Mutex(Room(capacity: 0, free: 0))
-        for volume in try store.volumes() { _ = try open(volume) }
+        for volume in directory.known() {
+            do throws(StoreError) {
+                _ = try open(volume)
+            } catch {
+                logger.error("a volume cannot be served: \(error)", metadata: ["volume": "\(volume)"])
+            }
+        }
         latestRoom.withLock { $0 = measureRoom() }
     }
 
@@ -74,7 +83,7 @@ final class Volumes: Sendable {
         followList()
         let known = served.withLock { $0[volume] }
         let decision = admission.decide(
-            volume, isKnown: known != nil, knownVolumes: count, isLocal: { LocalNetworks.contains(address) })
+            volume, isKnown: known != nil, knownVolumes: count, isLocal: { LocalNetworks.contain(address) })
         if case .refused(let reason) = decision {
             logger.debug("not admitted", metadata: ["volume": "\(volume)", "client": "\(address)"])
             return .failure(Refusal(.notAdmitted, reason))
@@ -94,20 +103,33 @@ final class Volumes: Sendable {
     private func open(_ volume: VolumeID) throws(StoreError) -> ServedVolume {
         try making.withLock { (_) throws(StoreError) in
             if let known = served.withLock({ $0[volume] }) { return known }
-            let opened = try store.open(volume, quota: admission.quota(of: volume) ?? .max)
-            let register: RegisterLane
-            do throws(DecodingError) {
-                register = try RegisterLane(
-                    server: server, volume: volume, journal: opened.journal, threads: threads, eventLoop: eventLoop,
-                    failures: failures)
-            } catch {
-                throw StoreError.damaged(path: opened.blocks.folder, reason: "the keeper's state: \(error)")
-            }
-            let made = ServedVolume(volume, blocks: opened.blocks, register: register, failures: failures)
+            guard let directory = directory.withLock({ $0 }) else { throw .closed(path: "") }
+            let blocks = try directory.volume(volume, quota: admission.quota(of: volume) ?? .max, create: true)
+            let register = try openRegister(volume, in: directory)
+            let made = ServedVolume(volume, blocks: blocks, register: register, failures: failures)
             served.withLock { $0[volume] = made }
-            // Made while the server was being stopped: nobody would close it.
+            // Made while the server was being stopped: nobody else would tell it.
             if isClosing.load(ordering: .acquiring) { register.close() }
             return made
+        }
+    }
+
+    private func openRegister(_ volume: VolumeID, in directory: StoreDirectory) throws(StoreError) -> RegisterLane {
+        let journal: KeeperJournal?
+        do throws(StoreError) {
+            journal = try directory.journal(for: volume)
+        } catch {
+            guard case .amnesiac = error else { throw error }
+            // A5: its blocks are as good as ever, but it has no vote any more.
+            logger.error("\(error)", metadata: ["volume": "\(volume)"])
+            journal = nil
+        }
+        do throws(DecodingError) {
+            return try RegisterLane(
+                server: server, volume: volume, journal: journal, threads: threads, eventLoop: eventLoop,
+                failures: failures)
+        } catch {
+            throw .damaged(path: directory.path, reason: "the keeper's state of volume \(volume): \(error)")
         }
     }
 
@@ -126,7 +148,9 @@ final class Volumes: Sendable {
     func status(of volume: ServedVolume?) -> ServerStatus {
         let room = measureRoom()
         latestRoom.withLock { $0 = room }
-        guard let volume else { return ServerStatus(capacity: room.capacity, free: room.free, usedByVolume: 0, blocks: 0) }
+        guard let volume else {
+            return ServerStatus(capacity: room.capacity, free: room.free, usedByVolume: 0, blocks: 0)
+        }
         let status = volume.blocks.status()
         let quota = admission.quota(of: volume.id) ?? .max
         return ServerStatus(
@@ -149,10 +173,10 @@ final class Volumes: Sendable {
     }
 
     private func measureRoom() -> Room {
-        let free = store.space.room()
+        let free = space.room()
         // With no capacity given, what the disk has is what is lent.
-        let (sum, overflow) = store.space.used.addingReportingOverflow(free)
-        return Room(capacity: min(store.space.capacity, overflow ? .max : sum), free: free)
+        let (sum, overflow) = space.used.addingReportingOverflow(free)
+        return Room(capacity: min(space.capacity, overflow ? .max : sum), free: free)
     }
 
     // MARK: Work that nobody waits for
@@ -184,13 +208,14 @@ final class Volumes: Sendable {
 
     /// Puts everything on disk and lets go of the data directory. Blocks.
     func close() {
-        for volume in all {
-            do throws(StoreError) {
-                try volume.blocks.close()
-            } catch {
-                failures.report(error, "closing volume \(volume.id)")
-            }
+        let closing = directory.withLock { directory in
+            defer { directory = nil }
+            return directory
         }
-        store.close()
+        do throws(StoreError) {
+            try closing?.close()
+        } catch {
+            failures.report(error, "closing the store")
+        }
     }
 }

@@ -122,10 +122,10 @@ final class BlockIndex {
     }
 }
 
-/// Entries in chunks of 4096 (192 KiB), addressed by number; released ones are used again.
+/// Entries in chunks of 1024 (48 KiB), addressed by number; released ones are used again.
 private struct EntryPool {
     typealias Entry = BlockIndex.Entry
-    private static let chunk = 4096
+    private static let chunk = 1024
     private var chunks: [UnsafeMutablePointer<Entry>] = []
     private var released: [UInt32] = []
     private(set) var end: UInt32 = 0

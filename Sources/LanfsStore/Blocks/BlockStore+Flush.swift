@@ -154,6 +154,14 @@ extension BlockStore {
                 }
                 try log.append(changes, time: time.now, wall: time.wall, sync: sync) { space.releaseReserve() }
             } catch {
+                if error.errno == .noSpace {
+                    // Nothing is lost: the changes wait until there is room.
+                    state.withLock { state in
+                        state.changes.bytes = changes + state.changes.bytes
+                        state.mustSyncLog = state.mustSyncLog || sync
+                    }
+                    throw error.whenDiskIsFull(needed: UInt64(changes.count))
+                }
                 logger.error("writing the log failed; writing it anew", metadata: ["error": "\(error)"])
                 do throws(StoreError) {
                     try rewrite(&log)

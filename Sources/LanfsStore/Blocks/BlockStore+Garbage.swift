@@ -87,49 +87,51 @@ extension BlockStore {
 
     private func reclaim(atLeast wanted: UInt64, where due: (Quarantine.Batch) -> Bool) -> UInt64 {
         var freed: UInt64 = 0
-        while freed < wanted {
-            let group = state.withLock { $0.takeReclaimable(limit: 1024, where: due) }
-            guard let group else { break }
-            if group.isEmpty { continue }
-            let bytes = group.reduce(0) { $0 + $1.span }
+        while freed < wanted, let bytes = state.withLock({ $0.takeReclaimable(limit: 1024, where: due) }) {
             space.release(bytes)
             freed += bytes
             do throws(StoreError) {
                 // First the log, then the hole: a restart must not believe in a block that is no longer there.
                 try writeLog(sync: true)
             } catch {
-                // They are back in quarantine after a restart; the disk keeps the bytes until then.
+                // The ranges wait; `maintain` tries again.
                 logger.error("cannot log a reclaim", metadata: ["error": "\(error)"])
                 break
             }
-            giveBack(group)
+            giveBackDead()
         }
         return freed
     }
 
-    /// Unlinks segments in which nothing is left and punches holes into the others.
-    private func giveBack(_ entries: [BlockIndex.Entry]) {
-        var ranges: [UInt32: [(start: UInt64, end: UInt64)]] = [:]
-        for entry in entries.sorted(by: { ($0.segment, $0.page) < ($1.segment, $1.page) }) {
-            let start = UInt64(entry.page) * Layout.page
-            var list = ranges[entry.segment, default: []]
-            if let last = list.last, last.end == start {
-                list[list.count - 1].end = start + entry.span
-            } else {
-                list.append((start, start + entry.span))
-            }
-            ranges[entry.segment] = list
+    /// Unlinks segments in which nothing is left and punches holes into the others. The log must have been synced since
+    /// the ranges died.
+    func giveBackDead() {
+        let dead = state.withLock { state in
+            defer { state.dead = [] }
+            return state.dead
         }
-        for (number, list) in ranges.sorted(by: { $0.key < $1.key }) where !unlinkIfEmpty(number) {
+        let bySegment = Dictionary(grouping: dead, by: \.segment).sorted { $0.key < $1.key }
+        for (number, ranges) in bySegment where !unlinkIfEmpty(number) {
             guard options.punchesHoles, let path = state.withLock({ $0.segments[number]?.path }) else { continue }
             do throws(StoreError) {
                 let file = try OpenFile(path, SegmentFile.appending)
-                for range in list {
+                for range in BlockStore.merge(ranges) {
                     // Not supported here: `maintain` rewrites segments that are mostly dead.
                     guard try file.punch(at: range.start, length: range.end - range.start) else { break }
                 }
             } catch {
                 logger.warning("cannot give space back", metadata: ["error": "\(error)"])
+            }
+        }
+    }
+
+    /// Neighbours become one range: one system call instead of many.
+    private static func merge(_ ranges: [DeadRange]) -> [DeadRange] {
+        ranges.sorted { $0.start < $1.start }.reduce(into: []) { merged, range in
+            if let last = merged.indices.last, merged[last].end == range.start {
+                merged[last].end = range.end
+            } else {
+                merged.append(range)
             }
         }
     }

@@ -20,6 +20,7 @@ extension BlockStore {
         try state.withLock { (state) throws(StoreError) in try state.checkWritable(folder) }
         var report = MaintenanceReport()
         try writeLog(sync: true)
+        giveBackDead()
         report.reclaimedBytes = reclaimExpired()
         try flushTogether()
         try sealClosed()
@@ -236,6 +237,10 @@ extension StoreState {
         let entry = index.entry(number)
         guard entry.isAt(segment: old.segment, page: old.page) else { return false }
         unhold(entry)
+        if segments[old.segment]?.hasFailed == true {
+            // What stands there was never on disk for certain; a restart must not believe it.
+            record(.dropped(entry.id, segment: old.segment, page: old.page))
+        }
         index.update(number) { $0.move(segment: header.segment, page: header.page) }
         hold(header.id, header.page, header.span, target)
         completed += 1

@@ -80,7 +80,7 @@ extension BlockStore {
     }
 
     /// Takes a block whose bytes are wrong out of the index, so that it is asked for elsewhere and can be put again. Its
-    /// bytes stay on disk as long as their segment: they may be all that is left.
+    /// bytes stay on disk until the next start.
     ///
     /// - Returns: false if it is not (or no longer) at that place.
     func dropRotten(_ id: BlockID, segment: UInt32, page: UInt32) -> Bool {

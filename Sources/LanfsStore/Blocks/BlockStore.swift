@@ -82,11 +82,14 @@ public final class BlockStore: Sendable {
         space.count(recovery.state.usedBytes)
         log = Monitor(newLog)
         tail = Monitor(recovery.tail)
-        state = Monitor(recovery.state)
+        var initial = recovery.state
+        initial.quota = options.quota
+        state = Monitor(initial)
         for issue in recovery.issues { logger.error("damage found on disk", metadata: ["where": "\(issue)"]) }
         do throws(StoreError) {
             if recovery.logIsDamaged { try rewriteLog() }
             try sealClosed()
+            giveBackDead()
         } catch {
             space.release(state.withLock { $0.usedBytes })
             throw error
@@ -145,7 +148,7 @@ public final class BlockStore: Sendable {
         _ id: BlockID, offset: Int = 0, into buffer: UnsafeMutableRawBufferPointer
     ) throws(StoreError) {
         while let location = try locate(id) {
-            guard offset >= 0, buffer.count <= location.length - min(offset, location.length) else {
+            guard offset >= 0, offset <= location.length, buffer.count <= location.length - offset else {
                 throw .outOfRange(id, offset: offset, length: buffer.count, blockLength: location.length)
             }
             let count = try location.file.read(at: UInt64(location.fileOffset) + UInt64(offset), into: buffer)

@@ -21,6 +21,17 @@ struct StoreRecovery {
     private let logContent: StateLog.Content?
     /// Quarantined entries and when they got there, until all is known and they can be put in order.
     private var quarantined: [UInt32: UInt64] = [:]
+    /// Places whose record the log says is gone, whatever sidecars and scans find there.
+    private var dropped: [BlockPlace: BlockID] = [:]
+    /// Behind the last of them, for each segment: a place is never used twice, or the log would speak of another record.
+    private var droppedEnd: [UInt32: UInt64] = [:]
+    /// The tags with which entries were loaded, where the log has changed them.
+    private var loadedTags: [UInt32: UInt64] = [:]
+
+    private struct BlockPlace: Hashable {
+        var segment: UInt32
+        var page: UInt32
+    }
 
     private var segmentFolder: FilePath { folder.appending("segments") }
     static func logPath(_ folder: FilePath) -> FilePath { folder.appending("index.log") }
@@ -49,10 +60,12 @@ struct StoreRecovery {
         let changes = decodeChanges()
         state.nextSegment = max(1, log?.header.nextSegment ?? 1, (numbers.last ?? 0) + 1)
         state.newestSweep = min(log?.header.newestSweep ?? 0, BlockStore.epochLimit)
+        for case .dropped(let id, let segment, let page) in changes { noteDropped(id, segment, page) }
         for number in numbers { try load(number, isNewest: number == numbers.last) }
         for change in changes { apply(change) }
         orderQuarantine()
         if logIsDamaged { raiseTags() }
+        findUnpunched()
     }
 
     /// The log to go on with. One whose first page is bad stays until the sidecars are up to date and a new one replaces
@@ -69,6 +82,12 @@ struct StoreRecovery {
     private mutating func damaged(_ issue: StoreIssue) {
         issues.append(issue)
         logIsDamaged = true
+    }
+
+    private mutating func noteDropped(_ id: BlockID, _ segment: UInt32, _ page: UInt32) {
+        dropped[BlockPlace(segment: segment, page: page)] = id
+        droppedEnd[segment] = max(droppedEnd[segment] ?? 0, (UInt64(page) + 1) * Layout.page)
+        state.nextSegment = max(state.nextSegment, segment == .max ? segment : segment + 1)
     }
 
     // MARK: Segments
@@ -117,7 +136,7 @@ struct StoreRecovery {
                 try file.syncData()
                 segment.isSealed = false
             }
-            segment.end = scan.end
+            segment.end = max(scan.end, droppedEnd[number] ?? 0)
             if !segment.isSealed, scan.records.isEmpty {
                 try setAside(segment, scan, isNewest: isNewest)
                 return
@@ -167,7 +186,12 @@ struct StoreRecovery {
     }
 
     private mutating func add(_ entry: Sidecar.Entry, to segment: Segment, verifyIn file: OpenFile?) {
+        // Dropped ones too: a sidecar may list them until it is written anew, and until then the log must speak of them.
         segment.records.append(Segment.Record(id: entry.id, page: entry.page))
+        if dropped[BlockPlace(segment: segment.number, page: entry.page)] == entry.id {
+            segment.isStale = true
+            return
+        }
         if let file {
             // The log that would tell of punched records is damaged: look whether it is still there.
             let offset = UInt64(entry.page) * Layout.page
@@ -218,24 +242,23 @@ struct StoreRecovery {
     private mutating func apply(_ change: StateChange) {
         switch change {
         case .tagged(let id, let gcEpoch):
-            edit(id) { entry, _ in entry.gcEpoch = max(entry.gcEpoch, gcEpoch) }
+            guard let number = state.index.find(id), state.index.entry(number).gcEpoch < gcEpoch else { return }
+            loadedTags[number] = loadedTags[number] ?? state.index.entry(number).gcEpoch
+            edit(id) { entry, _ in entry.gcEpoch = gcEpoch }
         case .freed(let id, let time):
             edit(id) { entry, since in (entry.state, since) = (.freed, time) }
         case .swept(let id, let time):
             edit(id) { entry, since in (entry.state, since) = (.swept, time) }
         case .revived(let id):
             edit(id) { entry, since in (entry.state, since) = (.live, nil) }
-        case .dropped(let id, let segment, let page):
-            state.nextSegment = max(state.nextSegment, segment == .max ? segment : segment + 1)
+        case .dropped(let id, _, _):
+            // What came before was about that copy; the one that is here starts as it was loaded.
             guard let number = state.index.find(id) else { return }
-            let entry = state.index.entry(number)
-            guard entry.isAt(segment: segment, page: page) else {
-                return edit(id) { entry, since in (entry.state, since) = (.live, nil) }
+            let tag = loadedTags.removeValue(forKey: number)
+            edit(id) { entry, since in
+                (entry.state, since) = (.live, nil)
+                entry.gcEpoch = tag ?? entry.gcEpoch
             }
-            state.index.remove(id)
-            state.unhold(entry)
-            state.usedBytes -= entry.span
-            quarantined[number] = nil
         case .sweepSeen(let gcEpoch):
             state.newestSweep = max(state.newestSweep, min(gcEpoch, BlockStore.epochLimit))
         }
@@ -249,6 +272,23 @@ struct StoreRecovery {
         state.index.update(number) { $0 = entry }
         quarantined[number] = since
         state.segments[entry.segment]?.isStale = true
+    }
+
+    /// Records that the log says are dead and that are still there: a crash came between the log and the hole.
+    private mutating func findUnpunched() {
+        for (number, places) in Dictionary(grouping: dropped.keys, by: \.segment) {
+            guard let path = state.segments[number]?.path, let file = try? OpenFile(path, SegmentFile.reading) else {
+                continue
+            }
+            for place in places {
+                let start = UInt64(place.page) * Layout.page
+                let bytes = (try? file.read(at: start, count: RecordHeader.size)) ?? []
+                let header = RecordHeader(
+                    bytes, segment: number, page: UInt64(place.page), volume: volume, hash: hash)
+                guard let header, header.id == dropped[place] else { continue }
+                state.dead.append(DeadRange(segment: number, start: start, end: start + header.span))
+            }
+        }
     }
 
     private mutating func orderQuarantine() {

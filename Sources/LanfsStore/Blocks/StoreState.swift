@@ -1,6 +1,13 @@
 import LanfsProtocol
 import SystemPackage
 
+/// Where a record was that is no longer needed.
+struct DeadRange: Equatable {
+    var segment: UInt32
+    var start: UInt64
+    var end: UInt64
+}
+
 /// Everything that the state lock guards. Nothing here touches a file: the lock is held for microseconds.
 struct StoreState {
     let index = BlockIndex()
@@ -16,6 +23,8 @@ struct StoreState {
 
     /// Changes not written to the log yet, encoded.
     var changes = ByteWriter(reserving: 0)
+    /// Ranges of dead records whose death is not yet on disk: they are given back after the log was synced.
+    var dead: [DeadRange] = []
     /// The next flush must make the log durable: something was promised. Frees are not: losing one in a power cut leaves
     /// garbage, which the audit finds (G8).
     var mustSyncLog = false
@@ -130,16 +139,20 @@ struct StoreState {
     }
 
     /// Takes blocks of the oldest batch that `due` accepts out of the index for good.
-    mutating func takeReclaimable(limit: Int, where due: (Quarantine.Batch) -> Bool) -> [BlockIndex.Entry]? {
+    ///
+    /// - Returns: the bytes they took; nil if there is no such batch.
+    mutating func takeReclaimable(limit: Int, where due: (Quarantine.Batch) -> Bool) -> UInt64? {
         guard let (members, batch) = quarantine.take(limit: limit, where: due) else { return nil }
-        var taken: [BlockIndex.Entry] = []
+        var taken: UInt64 = 0
         for number in members {
             let entry = index.entry(number)
             guard entry.state == batch.state, entry.generation == batch.generation else { continue }
             leaveQuarantine(entry)
             forget(entry)
             usedBytes -= entry.span
-            taken.append(entry)
+            taken += entry.span
+            let start = UInt64(entry.page) * Layout.page
+            dead.append(DeadRange(segment: entry.segment, start: start, end: start + entry.span))
         }
         return taken
     }

@@ -23,14 +23,24 @@ struct JournalFolder {
         folder.appending("journal.\(number)")
     }
 
-    /// Opens the files for writing, making those that are missing.
+    /// Makes the journal anew with just this record, or none. Each file is replaced at once, the record's first, so that
+    /// a crash leaves the old journal, or one that says the same.
+    static func rebuild(
+        _ path: FilePath, with record: JournalReading.Record?, volume: VolumeID, hash: BlockHash
+    ) throws(StoreError) {
+        try Disk.createDirectories(path)
+        var content = [UInt8](repeating: 0, count: fileSize)
+        let first = record.map { Int($0.generation % 2) } ?? 0
+        if let record {
+            content.withUnsafeMutableBytes { record.encode(into: $0, volume: volume, hash: hash) }
+        }
+        try Disk.replace(filePath(path, first), with: content)
+        try Disk.replace(filePath(path, 1 - first), with: [UInt8](repeating: 0, count: fileSize))
+    }
+
+    /// Opens the files for writing.
     init(_ path: FilePath) throws(StoreError) {
         self.path = path
-        try Disk.createDirectories(path)
-        for number in 0..<2 where !JournalFolder.isWhole(JournalFolder.filePath(path, number)) {
-            try Disk.replace(
-                JournalFolder.filePath(path, number), with: [UInt8](repeating: 0, count: JournalFolder.fileSize))
-        }
         do throws(StoreError) {
             let flags = O_RDWR | O_DSYNC | LANFS_O_DIRECT
             files = (
@@ -47,11 +57,6 @@ struct JournalFolder {
         }
     }
 
-    private static func isWhole(_ path: FilePath) -> Bool {
-        guard let file = try? OpenFile(path, O_RDONLY) else { return false }
-        return (try? file.information().size) == UInt64(fileSize)
-    }
-
     /// The file of a generation.
     func file(_ generation: UInt64) -> OpenFile { generation % 2 == 0 ? files.0 : files.1 }
 }
@@ -62,6 +67,20 @@ struct JournalReading: Equatable {
         var generation: UInt64
         var sequence: UInt64
         var payload: [UInt8]
+
+        var parts: Int { max(1, (payload.count + JournalSlot.payloadSize - 1) / JournalSlot.payloadSize) }
+
+        /// Writes the record's pages to the start of `buffer`.
+        func encode(into buffer: UnsafeMutableRawBufferPointer, volume: VolumeID, hash: BlockHash) {
+            for part in 0..<parts {
+                let start = part * JournalSlot.payloadSize
+                let slot = JournalSlot(
+                    generation: generation, sequence: sequence, part: UInt8(part), parts: UInt8(parts),
+                    payload: payload[start..<min(start + JournalSlot.payloadSize, payload.count)])
+                let page = buffer[part * JournalSlot.size..<(part + 1) * JournalSlot.size]
+                slot.encode(into: UnsafeMutableRawBufferPointer(rebasing: page), volume: volume, hash: hash)
+            }
+        }
     }
 
     enum Page: Equatable {
@@ -78,9 +97,8 @@ struct JournalReading: Equatable {
     private(set) var hasBadTail = false
     /// No record is whole, yet more is there than a torn first append can leave.
     private(set) var hasLostRecords = false
-    /// Bad pages with good ones after them: rot.
-    private(set) var rottenPages = 0
-    private(set) var highestGeneration: UInt64 = 0
+    /// There is something in it that the next reading could take for the trace of a torn append.
+    private(set) var needsRebuild = false
 
     init(_ folder: FilePath, volume: VolumeID, hash: BlockHash) throws(StoreError) {
         let first = try JournalReading.pages(JournalFolder.filePath(folder, 0), volume, hash)
@@ -90,19 +108,19 @@ struct JournalReading: Equatable {
         let absent = [Page](repeating: wasUsed ? .bad : .blank, count: JournalFolder.slots)
         self.init(pages: [first ?? absent, second ?? absent])
         isMissing = first == nil && second == nil
+        if first == nil || second == nil { needsRebuild = true }
     }
 
     init(pages: [[Page]]) {
         var best: (file: Int, end: Int)?
         for (file, pages) in pages.enumerated() {
             for (record, end) in JournalReading.records(pages, file: file) {
-                highestGeneration = max(highestGeneration, record.generation)
                 guard record.sequence >= newest?.sequence ?? 0 else { continue }
                 newest = record
                 best = (file, end)
             }
-            for case .slot(let slot) in pages { highestGeneration = max(highestGeneration, slot.generation) }
         }
+        needsRebuild = pages.contains { JournalReading.isTorn($0[...], after: newest) }
         // Where the record after the newest would stand: behind it, or at the start of the other file if it did not fit.
         guard let newest, let best else {
             hasBadTail = pages.contains { JournalReading.isTorn($0[...], after: nil) }
@@ -116,7 +134,6 @@ struct JournalReading: Equatable {
         let behind = pages[best.file].dropFirst(best.end).prefix(JournalReading.reach)
         let other = pages[1 - best.file].prefix(JournalReading.reach)
         hasBadTail = JournalReading.isTorn(behind, after: newest) || JournalReading.isTorn(other, after: newest)
-        rottenPages = pages[best.file].prefix(best.end).count { $0 == .bad }
     }
 
     /// Pages that one append may touch.

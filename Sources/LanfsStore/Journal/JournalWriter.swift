@@ -27,21 +27,14 @@ struct JournalWriter {
     }
 
     mutating func write(_ payload: [UInt8]) throws(StoreError) {
-        let parts = max(1, (payload.count + JournalSlot.payloadSize - 1) / JournalSlot.payloadSize)
+        var record = JournalReading.Record(generation: generation, sequence: sequence, payload: payload)
+        let parts = record.parts
         if slot + parts > JournalFolder.slots {
             generation &+= 1
             slot = 0
+            record.generation = generation
         }
-        for part in 0..<parts {
-            let start = part * JournalSlot.payloadSize
-            JournalSlot(
-                generation: generation, sequence: sequence, part: UInt8(part), parts: UInt8(parts),
-                payload: payload[start..<min(start + JournalSlot.payloadSize, payload.count)]
-            ).encode(
-                into: UnsafeMutableRawBufferPointer(
-                    rebasing: buffer.bytes[part * JournalSlot.size..<(part + 1) * JournalSlot.size]),
-                volume: volume, hash: hash)
-        }
+        record.encode(into: buffer.bytes, volume: volume, hash: hash)
         let bytes = UnsafeRawBufferPointer(rebasing: buffer.bytes[..<(parts * JournalSlot.size)])
         let offset = UInt64(slot * JournalSlot.size)
 

@@ -47,17 +47,32 @@ public final class KeeperJournal: Sendable {
             throw .amnesiac(path: folders.0, reason: "the journals are gone")
         }
 
-        // A new generation, in the file that does not hold the newest record: whatever follows that one stays untouched
-        // until the same state is safe elsewhere.
-        var generation = max(readings.0.highestGeneration, readings.1.highestGeneration) &+ 1
-        let newest = [readings.0.newest, readings.1.newest].compactMap(\.self).max { $0.sequence < $1.sequence }
-        if let newest, newest.generation % 2 == generation % 2 { generation &+= 1 }
+        let newest = KeeperJournal.isBehind(readings.0, readings.1) ? readings.1.newest : readings.0.newest
+        try KeeperJournal.agree(readings, on: newest, folders: folders, volume: volume, hash: hash)
+        // The next generation goes to the file that does not hold the newest record.
         let journals = (try JournalFolder(folders.0), try JournalFolder(folders.1))
-        var writer = try JournalWriter(
-            journals, generation: generation, sequence: newest.map { $0.sequence &+ 1 } ?? 1, volume: volume, hash: hash)
-        if case .state(let payload) = recovered { try writer.write(payload) }
-        self.writer = Monitor(writer)
+        writer = Monitor(
+            try JournalWriter(
+                journals, generation: newest.map { $0.generation &+ 1 } ?? 1,
+                sequence: newest.map { $0.sequence &+ 1 } ?? 1, volume: volume, hash: hash))
         queue = Monitor(Queue())
+    }
+
+    /// Leaves both journals with the newest record and without traces of torn appends: the next crash must find two that
+    /// agree on what was acknowledged. First the one that lags or is damaged, because until it is made anew only the other
+    /// can tell the state; at every step in between `decide` says the same as before.
+    private static func agree(
+        _ readings: (JournalReading, JournalReading), on newest: JournalReading.Record?, folders: (FilePath, FilePath),
+        volume: VolumeID, hash: BlockHash
+    ) throws(StoreError) {
+        let disagree = readings.0.newest != readings.1.newest
+        if !disagree, !readings.0.needsRebuild, !readings.1.needsRebuild { return }
+        let order = isBehind(readings.0, readings.1) ? [folders.0, folders.1] : [folders.1, folders.0]
+        for folder in order { try JournalFolder.rebuild(folder, with: newest, volume: volume, hash: hash) }
+    }
+
+    private static func isBehind(_ first: JournalReading, _ second: JournalReading) -> Bool {
+        (first.newest?.sequence ?? 0) < (second.newest?.sequence ?? 0)
     }
 
     /// Puts the state on disk; durable in both journals on return.

@@ -1,3 +1,0 @@
-import Testing
-@testable import LanfsNetwork
-@Test func placeholder() { #expect(1 + 1 == 2) }

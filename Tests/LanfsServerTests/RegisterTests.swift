@@ -1,0 +1,189 @@
+import LanfsCrypto
+import LanfsProtocol
+import Synchronization
+import Testing
+
+@testable import LanfsServer
+
+@Suite("The register on a server") struct RegisterTests {
+    @Test("acquire, commit, restart, acquire again: nothing chosen is forgotten")
+    func restart() async throws {
+        let folder = try TemporaryFolder()
+        let key = VolumeKey.generate()
+        let first = try await startServer(in: folder)
+        let client = try await TestClient.open(first, key: key)
+        guard case .register(let made) = try await RegisterDriver.create(client, keeper: first.identity) else {
+            throw Unexpected()
+        }
+        #expect(made.verdict == .yes)
+        let driver = RegisterDriver(client, keeper: first.identity)
+        #expect(try await driver.acquire().sequence == 0)
+        for number in 1...5 {
+            let record = try await driver.commit([UInt8(number)])
+            #expect(record.sequence == UInt64(number))
+        }
+        try await driver.release()
+        await first.stop()
+
+        let second = try await startServer(in: folder)
+        let again = RegisterDriver(try await TestClient.open(second, key: key), keeper: second.identity)
+        let root = try await again.acquire()
+        #expect(root.sequence == 5)
+        #expect(root.contents == [5])
+        #expect(try await again.commit([6]).sequence == 6)
+        await second.stop()
+    }
+
+    @Test("who watches hears of a commit at once")
+    func watch() async throws {
+        let folder = try TemporaryFolder()
+        let key = VolumeKey.generate()
+        let server = try await startServer(in: folder)
+        let writer = try await TestClient.open(server, key: key)
+        let reader = try await TestClient.open(server, key: key)
+        _ = try await RegisterDriver.create(writer, keeper: server.identity)
+        let driver = RegisterDriver(writer, keeper: server.identity)
+        let base = try await driver.acquire()
+        let watches = (0..<3).map { number in
+            reader.send(
+                .register(
+                    RegisterRequest(
+                        epoch: 1, sender: 1000 + UInt128(number),
+                        body: .watch(known: base.ballot, knowsWanted: false))))
+        }
+        // Its answers stay away while there is no news.
+        #expect(try await reader.ask(.flush) == .done)
+        let committed = try await driver.commit([9])
+        let start = ContinuousClock.now
+        for watch in watches {
+            guard case .register(let response) = try await watch.response() else { throw Unexpected() }
+            #expect(response.verdict == .accepted(committed.ballot, committed))
+        }
+        #expect(ContinuousClock.now - start < .seconds(2))
+        await server.stop()
+    }
+
+    @Test("a stop does not wait for those who watch")
+    func stopWhileWatching() async throws {
+        let folder = try TemporaryFolder()
+        let server = try await startServer(in: folder)
+        let client = try await TestClient.open(server)
+        _ = try await RegisterDriver.create(client, keeper: server.identity)
+        let base = try await RegisterDriver(client, keeper: server.identity).acquire()
+        let watch = client.send(
+            .register(RegisterRequest(epoch: 1, sender: 5, body: .watch(known: base.ballot, knowsWanted: false))))
+        #expect(try await client.ask(.flush) == .done)
+        let start = ContinuousClock.now
+        await server.stop()
+        #expect(ContinuousClock.now - start < .seconds(2))
+        #expect(try await watch.response().reason == .closing)
+    }
+
+    @Test("a client that waits for the lease gets it when it is released")
+    func handOver() async throws {
+        let folder = try TemporaryFolder()
+        let key = VolumeKey.generate()
+        let server = try await startServer(in: folder)
+        let one = try await TestClient.open(server, key: key)
+        _ = try await RegisterDriver.create(one, keeper: server.identity)
+        let first = RegisterDriver(one, keeper: server.identity)
+        _ = try await first.acquire()
+        let committed = try await first.commit([1])
+        let second = RegisterDriver(try await TestClient.open(server, key: key), keeper: server.identity)
+        try await first.release()
+        #expect(try await second.acquire() == committed)
+        await server.stop()
+    }
+}
+
+/// The desk alone, with a clock of the test's own.
+@Suite("The register's desk") struct RegisterDeskTests {
+    private let key = VolumeKey.generate()
+    private let server = ServerID(word0: 1, word1: 2, word2: 3, word3: 4)
+    private final class Answers: Sendable {
+        let list = Mutex<[Response]>([])
+    }
+
+    private func desk() -> RegisterDesk {
+        RegisterDesk(
+            Keeper(server: server, volume: key.id, recovery: .empty, verifier: RegisterVerifier(), now: .zero))
+    }
+
+    private func call(_ body: RegisterRequest.Body, session: AnyObject) -> RegisterCall {
+        RegisterCall(
+            request: RegisterRequest(epoch: 1, sender: 7, body: body), session: ObjectIdentifier(session)
+        ) { _ in }
+    }
+
+    private func record(_ counter: UInt64) -> RootRecord {
+        let config = VolumeConfig(
+            version: 1, servers: [Member(server: server, weight: 1)], keepers: Keepers([server]), replicas: 1)
+        let ballot = Ballot(counter: counter, proposer: 7)
+        return RootRecord(creating: key.id, config: config, contents: [], ballot: ballot)
+            .signed(ballot: ballot, KeySigner(key: key.signingKey))
+    }
+
+    @Test("what tells of a state leaves only after it; what came before leaves at once")
+    func holdsBack() {
+        var desk = desk()
+        let session = Answers()
+        let outcome = desk.take(
+            [
+                call(.read(known: nil), session: session), call(.initialize(record(1), next: nil), session: session),
+                call(.read(known: nil), session: session),
+            ], now: .seconds(1))
+        #expect(outcome.ready.count == 1)
+        #expect(outcome.held.count == 2)
+        #expect(outcome.persist?.accepted == record(1))
+    }
+
+    @Test("a state that the disk refused is held against every later answer")
+    func failedDisk() throws {
+        var desk = desk()
+        let session = Answers()
+        let first = desk.take([call(.initialize(record(1), next: nil), session: session)], now: .seconds(1))
+        let state = try #require(first.persist)
+        desk.persisted(state, false)
+        let second = desk.take([call(.read(known: nil), session: session)], now: .seconds(2))
+        #expect(second.ready.isEmpty)
+        #expect(second.persist == state)
+        desk.persisted(state, true)
+        let third = desk.take([call(.read(known: nil), session: session)], now: .seconds(3))
+        #expect(third.ready.count == 1)
+        #expect(third.persist == nil)
+    }
+
+    @Test("a watch is answered when its patience ends, and only then")
+    func patience() {
+        var desk = desk()
+        let session = Answers()
+        _ = desk.take([call(.initialize(record(1), next: nil), session: session)], now: .zero)
+        let known = Ballot(counter: 1, proposer: 7)
+        let parked = desk.take([call(.watch(known: known, knowsWanted: false), session: session)], now: .seconds(1))
+        #expect(parked.ready.isEmpty && parked.held.isEmpty)
+        #expect(desk.nextDeadline == .seconds(1) + RegisterDesk.patience)
+        #expect(desk.look(now: .seconds(20)).ready.isEmpty)
+        let over = desk.look(now: .seconds(21))
+        guard case .register(let response)? = over.ready.first?.response else {
+            Issue.record("\(over)")
+            return
+        }
+        #expect(response.verdict == .accepted(known, nil))
+        #expect(desk.nextDeadline == nil)
+    }
+
+    @Test("watches are bounded, forgotten with their connection, and refused when the server stops")
+    func bounded() {
+        var desk = desk()
+        let (stays, leaves) = (Answers(), Answers())
+        _ = desk.take([call(.initialize(record(1), next: nil), session: stays)], now: .zero)
+        let watch = RegisterRequest.Body.watch(known: Ballot(counter: 1, proposer: 7), knowsWanted: false)
+        let many = (0..<RegisterDesk.parkedLimit).map { _ in call(watch, session: leaves) }
+        #expect(desk.take(many, now: .zero).ready.isEmpty)
+        #expect(desk.take([call(watch, session: stays)], now: .seconds(1)).ready.count == 1)
+        desk.left(ObjectIdentifier(leaves))
+        let end = desk.close()
+        #expect(end.ready.map(\.response.reason) == [.closing])
+        #expect(desk.take([call(watch, session: stays)], now: .seconds(2)).ready.map(\.response.reason) == [.closing])
+    }
+}

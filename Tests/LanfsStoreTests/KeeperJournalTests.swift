@@ -1,0 +1,288 @@
+import Glibc
+import LanfsProtocol
+import Synchronization
+import SystemPackage
+import Testing
+
+@testable import LanfsStore
+
+@Suite("The keeper's two journals")
+struct KeeperJournalTests {
+    private struct Pair {
+        let folder: TemporaryFolder
+        var folders: (FilePath, FilePath) { (folder.path.appending("a"), folder.path.appending("b")) }
+
+        init() throws { folder = try TemporaryFolder("journal") }
+
+        func open() throws -> KeeperJournal {
+            try KeeperJournal(folders: folders, volume: testVolume, hash: testHash)
+        }
+
+        func recover() throws -> KeeperJournal.Recovery {
+            try KeeperJournal.recover(folders, volume: testVolume, hash: testHash)
+        }
+
+        func file(_ journal: Int, _ number: Int) -> FilePath {
+            JournalFolder.filePath(journal == 0 ? folders.0 : folders.1, number)
+        }
+
+        func change(_ journal: Int, _ number: Int, _ body: (inout [UInt8]) -> Void) throws {
+            var bytes = try TemporaryFolder.read(file(journal, number))
+            body(&bytes)
+            try TemporaryFolder.write(bytes, to: file(journal, number))
+        }
+
+        func flip(_ journal: Int, _ number: Int, _ position: Int) throws {
+            let opened = try OpenFile(file(journal, number), O_RDWR)
+            let byte = try opened.read(at: UInt64(position), count: 1)
+            try opened.write([byte[0] ^ 4], at: UInt64(position))
+        }
+
+        func image() throws -> [[UInt8]] {
+            try [(0, 0), (0, 1), (1, 0), (1, 1)].map { try TemporaryFolder.read(file($0.0, $0.1)) }
+        }
+
+        func restore(_ image: [[UInt8]]) throws {
+            for (bytes, (journal, number)) in zip(image, [(0, 0), (0, 1), (1, 0), (1, 1)]) {
+                try TemporaryFolder.write(bytes, to: file(journal, number))
+            }
+        }
+    }
+
+    private func state(_ number: Int, size: Int) -> [UInt8] {
+        Array(TestBlock(UInt64(number), size: size).bytes)
+    }
+
+    @Test(
+        "what was appended last comes back",
+        arguments: [0, 1, JournalSlot.payloadSize - 1, JournalSlot.payloadSize, JournalSlot.payloadSize + 1, KeeperJournal.payloadLimit])
+    func roundTrip(size: Int) throws {
+        let pair = try Pair()
+        #expect(try pair.recover() == .empty)
+        for round in 0..<3 {
+            let journal = try pair.open()
+            #expect(journal.recovered == (round == 0 ? .empty : .state(state(round * 100 - 1, size: size))))
+            for number in round * 100..<round * 100 + 100 { try journal.append(state(number, size: size)) }
+            #expect(try pair.recover() == .state(state(round * 100 + 99, size: size)))
+        }
+        #expect(throws: StoreError.tooLong(length: KeeperJournal.payloadLimit + 1, limit: KeeperJournal.payloadLimit)) {
+            try pair.open().append([UInt8](repeating: 0, count: KeeperJournal.payloadLimit + 1))
+        }
+    }
+
+    @Test("every way to tear the last append in either or both gives the last acknowledged state or the new one")
+    func torn() throws {
+        for earlier in [0, 1, 61, 62, 64] {
+            let pair = try Pair()
+            let journal = try pair.open()
+            for number in 0..<earlier { try journal.append(state(number, size: 3000)) }
+            let before = try pair.image()
+            try journal.append(state(999, size: 9000))
+            let after = try pair.image()
+            let old: KeeperJournal.Recovery = earlier == 0 ? .empty : .state(state(earlier - 1, size: 3000))
+            let new = KeeperJournal.Recovery.state(state(999, size: 9000))
+            let changed = changedPages(before, after)
+            // Which of the record's pages got to disk, and how much of them, differs between the two.
+            for first in 0..<8 {
+                for second in 0..<8 {
+                    for cut in [0, 100] {
+                        var torn = before
+                        for (index, pages) in changed.enumerated() {
+                            let mask = index < 2 ? first : second
+                            for (number, page) in pages.enumerated() {
+                                let isPartial = mask & 1 << ((number + 1) % 3) != 0
+                                let length = mask & 1 << number != 0 ? 4096 : isPartial ? cut : 0
+                                let range = page * 4096..<page * 4096 + length
+                                torn[index].replaceSubrange(range, with: after[index][range])
+                            }
+                        }
+                        try pair.restore(torn)
+                        let whole = first == 7 || second == 7
+                        #expect(try pair.recover() == (whole ? new : old), "\(earlier) \(first) \(second) \(cut)")
+                    }
+                }
+            }
+        }
+    }
+
+    /// For each file the pages that differ.
+    private func changedPages(_ before: [[UInt8]], _ after: [[UInt8]]) -> [[Int]] {
+        zip(before, after).map { before, after in
+            before.withUnsafeBytes { before in
+                after.withUnsafeBytes { after in
+                    (0..<JournalFolder.slots).filter { page in
+                        guard let old = before.baseAddress, let new = after.baseAddress else { return false }
+                        return memcmp(old + page * 4096, new + page * 4096, 4096) != 0
+                    }
+                }
+            }
+        }
+    }
+
+    @Test("crash after crash: torn pages of an earlier append never pass for those of a later one", arguments: 1...8 as ClosedRange<UInt64>)
+    func tornAgainAndAgain(seed: UInt64) throws {
+        var generator = SplitMix64(seed)
+        let pair = try Pair()
+        var acknowledged = KeeperJournal.Recovery.empty
+        for round in 0..<40 {
+            let journal = try pair.open()
+            #expect(journal.recovered == acknowledged, "seed \(seed) round \(round)")
+            for number in 0..<Int.random(in: 0...70, using: &generator) {
+                let next = state(round * 100 + number, size: [10, 3000, 9000][number % 3])
+                try journal.append(next)
+                acknowledged = .state(next)
+            }
+            let before = try pair.image()
+            let last = state(round * 100 + 99, size: [1, 5000, 30_000][round % 3])
+            try journal.append(last)
+            let after = try pair.image()
+            // A crash in the middle of that append: any of its pages may be old, new or neither.
+            var torn = before
+            for (index, pages) in changedPages(before, after).enumerated() {
+                for page in pages {
+                    let length = [0, 700, 4096, 4096][Int.random(in: 0..<4, using: &generator)]
+                    let range = page * 4096..<page * 4096 + length
+                    torn[index].replaceSubrange(range, with: after[index][range])
+                }
+            }
+            try pair.restore(torn)
+            let recovered = try pair.recover()
+            #expect(recovered == acknowledged || recovered == .state(last), "seed \(seed) round \(round)")
+            acknowledged = recovered
+        }
+    }
+
+    @Test("rot in one journal is answered by the other, wherever it is", arguments: [0, 1], [0, 1, 30, 63, 64, 100])
+    func rotInOne(journal: Int, count: Int) throws {
+        let pair = try Pair()
+        let writer = try pair.open()
+        for number in 0...count { try writer.append(state(number, size: 3000)) }
+        for file in 0..<2 {
+            for page in 0..<JournalFolder.slots {
+                try pair.flip(journal, file, page * 4096 + 1000)
+                #expect(try pair.recover() == .state(state(count, size: 3000)), "file \(file) page \(page)")
+                try pair.flip(journal, file, page * 4096 + 1000)
+            }
+        }
+        // All of it.
+        for file in 0..<2 { try pair.change(journal, file) { $0 = TestBlock(5, size: $0.count).bytes } }
+        #expect(try pair.recover() == .state(state(count, size: 3000)))
+        // Opening heals it, so that the other may rot next.
+        #expect(try pair.open().recovered == .state(state(count, size: 3000)))
+        for file in 0..<2 { try pair.change(1 - journal, file) { $0 = TestBlock(5, size: $0.count).bytes } }
+        #expect(try pair.recover() == .state(state(count, size: 3000)))
+    }
+
+    @Test("when neither can be trusted the keeper is amnesiac, stays so, and is never opened for writing")
+    func amnesia() throws {
+        let pair = try Pair()
+        let writer = try pair.open()
+        for number in 0..<10 { try writer.append(state(number, size: 3000)) }
+        let image = try pair.image()
+        func expectAmnesia(_ what: Comment) throws {
+            guard case .amnesiac = try pair.recover() else {
+                Issue.record(what)
+                return
+            }
+            let damaged = try pair.image()
+            #expect(throws: StoreError.self, what) { try pair.open() }
+            #expect(try pair.image() == damaged)
+            try pair.restore(image)
+        }
+        for journal in 0..<2 {
+            for file in 0..<2 { try pair.change(journal, file) { $0 = TestBlock(5, size: $0.count).bytes } }
+        }
+        try expectAmnesia("both are rotten")
+
+        // The newest is rotten in one, the other stopped earlier.
+        try pair.change(0, 1) { $0[9 * 4096 + 50] ^= 1 }
+        try pair.change(1, 1) { for index in 7 * 4096..<10 * 4096 { $0[index] ^= 1 } }
+        try expectAmnesia("the end is damaged in both, differently")
+
+        try pair.change(0, 1) { $0[9 * 4096 + 50] ^= 1 }
+        for file in 0..<2 { try Disk.remove(pair.file(1, file)) }
+        guard case .amnesiac = try pair.recover() else {
+            Issue.record("one is gone and the end of the other is damaged")
+            return
+        }
+    }
+
+    @Test("another volume's journal is not believed")
+    func otherVolume() throws {
+        let pair = try Pair()
+        try pair.open().append([1])
+        let other = VolumeID(word0: 7, word1: 7, word2: 7, word3: 7)
+        guard case .state = try KeeperJournal.recover(pair.folders, volume: other, hash: testHash) else { return }
+        Issue.record("it was believed")
+    }
+
+    @Test("many threads append at once: each returns when its state or a later one is on disk")
+    func concurrency() throws {
+        let pair = try Pair()
+        let journal = try pair.open()
+        let submitted = Mutex<UInt32>(0)
+        let failures = Mutex<[String]>([])
+        onThreads(6) { _ in
+            do {
+                for _ in 0..<60 {
+                    let (number, ticket) = try submitted.withLock { number in
+                        number += 1
+                        return (number, try journal.submit(withUnsafeBytes(of: number.bigEndian) { Array($0) }))
+                    }
+                    try journal.wait(ticket)
+                    guard number % 20 == 0 else { continue }
+                    guard case .state(let bytes) = try pair.recover() else { throw StoreError.closed(path: "x") }
+                    let found = bytes.withUnsafeBytes { $0.half(at: 0) }
+                    if found < number { throw StoreError.closed(path: "rolled back") }
+                }
+            } catch {
+                failures.withLock { $0.append("\(error)") }
+            }
+        }
+        #expect(failures.withLock { $0 } == [])
+        let last = withUnsafeBytes(of: UInt32(360).bigEndian) { Array($0) }
+        #expect(try pair.recover() == .state(last))
+    }
+
+    @Test("random damage never traps, and never shows anything but a state that was written", arguments: 1...60 as ClosedRange<UInt64>)
+    func fuzz(seed: UInt64) throws {
+        var generator = SplitMix64(seed)
+        let pair = try Pair()
+        let journal = try pair.open()
+        let count = Int.random(in: 0...80, using: &generator)
+        let sizes = [1, 3000, 5000, 20_000]
+        var written: Set<[UInt8]> = []
+        for number in 0..<count {
+            let payload = state(number, size: sizes.randomElement(using: &generator) ?? 1)
+            written.insert(payload)
+            try journal.append(payload)
+        }
+        for _ in 0..<Int.random(in: 1...6, using: &generator) {
+            try pair.change(Int.random(in: 0...1, using: &generator), Int.random(in: 0...1, using: &generator)) { bytes in
+                damage(&bytes, using: &generator)
+            }
+        }
+        if case .state(let bytes) = try pair.recover() { #expect(written.contains(bytes), "seed \(seed)") }
+        _ = try? pair.open().append([1])
+    }
+}
+
+/// Changes some bytes in one of several nasty ways.
+func damage(_ bytes: inout [UInt8], using generator: inout SplitMix64) {
+    guard !bytes.isEmpty else { return }
+    let position = Int.random(in: 0..<bytes.count, using: &generator)
+    let length = min(Int.random(in: 1...5000, using: &generator), bytes.count - position)
+    switch Int.random(in: 0..<6, using: &generator) {
+    case 0: bytes[position] ^= 1 << UInt8.random(in: 0..<8, using: &generator)
+    case 1: for index in position..<position + length { bytes[index] = 0 }
+    case 2: for index in position..<position + length { bytes[index] = 0xff }
+    case 3: for index in position..<position + length { bytes[index] = UInt8.random(in: 0...255, using: &generator) }
+    case 4: bytes.removeLast(bytes.count - position)
+    default:
+        // Pages in each other's place.
+        let pages = bytes.count / 4096
+        guard pages > 1 else { return }
+        let (from, to) = (Int.random(in: 0..<pages, using: &generator), Int.random(in: 0..<pages, using: &generator))
+        bytes.replaceSubrange(to * 4096..<(to + 1) * 4096, with: Array(bytes[from * 4096..<(from + 1) * 4096]))
+    }
+}
