@@ -30,7 +30,7 @@ _lanfs_mount_words()
     local before=
     [[ $cur == *,* ]] && before=${cur%,*},
     compopt -o nospace
-    mapfile -t COMPREPLY < <(compgen -P "$before" -W 'ro rw allow_other allow_root default_permissions uid= gid= umask= fsname= key= server= timeout= discovery-port= cache-memory= cache-disk= create noatime atime relatime norelatime strictatime nostrictatime diratime nodiratime lazytime nolazytime suid nosuid dev nodev exec noexec sync async dirsync defaults auto noauto user nouser users nousers owner noowner group nogroup nofail fail _netdev subtype= comment= uhelper=' -- "${cur##*,}")
+    mapfile -t COMPREPLY < <(compgen -P "$before" -W 'ro rw allow_other allow_root nonempty auto_unmount fsname= key= server= timeout= discovery-port= cache-memory= create suid nosuid dev nodev exec noexec context= fscontext= defcontext= rootcontext= default_permissions async noatime nodiratime relatime defaults auto noauto user nouser users nousers owner noowner group nogroup nofail fail _netdev subtype= comment= uhelper=' -- "${cur##*,}")
 }
 
 _lanfs()
@@ -81,15 +81,14 @@ _lanfs()
             esac
             ;;
         mount)
-            options='--serve -d --data-dir -c --capacity -f --foreground -o --options -r --read-only --create --cache-memory --cache-disk -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose -h --help --version'
-            values=' -d --data-dir -c --capacity -o --options --cache-memory --cache-disk -k --key -u --user -s --server --discovery-port --timeout '
+            options='--serve -d --data-dir -c --capacity -f --foreground -o --options -r --read-only --create --cache-memory -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose -h --help --version'
+            values=' -d --data-dir -c --capacity -o --options --cache-memory -k --key -u --user -s --server --discovery-port --timeout '
             operands=(folders)
             case $option in
                 -d | --data-dir) _lanfs_paths -d; return ;;
                 -c | --capacity) :; return ;;
                 -o | --options) _lanfs_mount_words; return ;;
                 --cache-memory) :; return ;;
-                --cache-disk) :; return ;;
                 -k | --key) _lanfs_keys; return ;;
                 -u | --user) :; return ;;
                 -s | --server) _lanfs_words "$(compgen -A hostname)"; return ;;

@@ -19,7 +19,7 @@ function __lanfs_keys
 end
 
 function __lanfs_mount_words
-    printf '%s\n' ro rw allow_other allow_root default_permissions uid= gid= umask= fsname= key= server= timeout= discovery-port= cache-memory= cache-disk= create noatime atime relatime norelatime strictatime nostrictatime diratime nodiratime lazytime nolazytime suid nosuid dev nodev exec noexec sync async dirsync defaults auto noauto user nouser users nousers owner noowner group nogroup nofail fail _netdev subtype= comment= uhelper=
+    printf '%s\n' ro rw allow_other allow_root nonempty auto_unmount fsname= key= server= timeout= discovery-port= cache-memory= create suid nosuid dev nodev exec noexec context= fscontext= defcontext= rootcontext= default_permissions async noatime nodiratime relatime defaults auto noauto user nouser users nousers owner noowner group nogroup nofail fail _netdev subtype= comment= uhelper=
 end
 
 complete -c lanfs -f
@@ -68,7 +68,6 @@ complete -c lanfs -n '__lanfs_command_is mount' -s o -l options -x -a '(__fish_c
 complete -c lanfs -n '__lanfs_command_is mount' -s r -l read-only -d 'mount read-only'
 complete -c lanfs -n '__lanfs_command_is mount' -l create -d 'make the volume if no server knows it'
 complete -c lanfs -n '__lanfs_command_is mount' -l cache-memory -x -d 'memory for the cache (default: 256MiB)'
-complete -c lanfs -n '__lanfs_command_is mount' -l cache-disk -x -d 'disk for the cache (default: 1GiB)'
 complete -c lanfs -n '__lanfs_command_is mount' -s k -l key -r -F -a '(__lanfs_keys)' -d 'use this key, a name or a file (default: default)'
 complete -c lanfs -n '__lanfs_command_is mount' -s u -l user -x -d 'derive the key from NAME and a password instead'
 complete -c lanfs -n '__lanfs_command_is mount' -s s -l server -x -a '(__fish_print_hostnames)' -d 'also ask this server; may be repeated'

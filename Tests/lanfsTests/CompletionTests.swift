@@ -38,7 +38,7 @@ struct CompletionTests {
         #expect(try bash(["lanfs", "p"]) == ["put"])
         #expect(try bash(["lanfs", "help", "ke"]) == ["keygen"])
         #expect(try bash(["lanfs", "mount", "-o", "ro,allow_o"]) == ["ro,allow_other"])
-        #expect(try bash(["lanfs", "mount", "--options", "=", "cache-d"]) == ["cache-disk="])
+        #expect(try bash(["lanfs", "mount", "--options", "=", "cache-m"]) == ["cache-memory="])
         #expect(try bash(["lanfs", "mount", "-fo", "nosu"]) == ["nosuid"])
         #expect(try bash(["lanfs", "put", "--capacity", ""]).contains("put") == false)
         #expect(try bash(["lanfs", "serve", "--data-dir", "=", "et"]) == ["etc"])

@@ -1,3 +1,4 @@
+import LanfsMount
 import Testing
 
 @testable import lanfs
@@ -14,12 +15,13 @@ struct ExitCodeTests {
 
     @Test("a command line that is not understood ends with 2, and with 1 for mount(8)")
     func usage() async {
-        #expect(await Lanfs.run(["lanfs", "putt"]) == 2)
-        #expect(await Lanfs.run(["lanfs", "put"]) == 2)
-        #expect(await Lanfs.run(["lanfs"]) == 2)
-        #expect(await Lanfs.run(["/sbin/mount.lanfs", "none"]) == 1)
-        #expect(await Lanfs.run(["mount.lanfs", "none", "/mnt", "-f", "-o", "ro"]) == 0)
-        #expect(await Lanfs.run(["lanfs", "--version"]) == 0)
+        let readiness = Daemon.start(foreground: true)
+        #expect(await Lanfs.run(["lanfs", "putt"], readiness) == 2)
+        #expect(await Lanfs.run(["lanfs", "put"], readiness) == 2)
+        #expect(await Lanfs.run(["lanfs"], readiness) == 2)
+        #expect(await Lanfs.run(["/sbin/mount.lanfs", "none"], readiness) == 1)
+        #expect(await Lanfs.run(["mount.lanfs", "none", "/mnt", "-f", "-o", "ro"], readiness) == 0)
+        #expect(await Lanfs.run(["lanfs", "--version"], readiness) == 0)
     }
 
     @Test("output that cannot be written is an error with a status of its own")

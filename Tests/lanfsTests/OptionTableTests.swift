@@ -123,8 +123,8 @@ struct OptionTableTests {
     func mountWords(name: String) throws {
         let word = try #require(MountWord.table.first { $0.name == name })
         let good = [
-            "uid": "1000", "gid": "0", "umask": "022", "key": "work", "server": "nas", "timeout": "30s",
-            "discovery-port": "4445", "cache-memory": "64M", "cache-disk": "0",
+            "key": "work", "server": "nas", "timeout": "30s",
+            "discovery-port": "4445", "cache-memory": "64M",
         ]
         let text = word.metavar == nil ? name : "\(name)=\(good[name] ?? "text")"
         #expect(refusal("mount", "-o", Argument("ro,\(text),noexec"), "/mnt") == nil)

@@ -48,11 +48,14 @@ enum Mount {
 
     private static func mount(_ volume: Volume, _ options: MountOptions) throws(CommandError) -> MountSession {
         do throws(MountError) {
-            var settings = LanfsMount.MountOptions(volumeName: String(volume.id.hex.prefix(16)))
+            var settings = LanfsMount.MountOptions(
+                volumeName: options.fileSystemName ?? String(volume.id.hex.prefix(16)))
             for word in options.kernelWords { try settings.apply(word) }
             settings.allowOther = options.access == .everyone
             settings.allowRoot = options.access == .ownerAndRoot
-            if options.readOnly { try settings.apply("ro") }
+            settings.nonEmpty = options.nonEmpty
+            settings.autoUnmount = options.autoUnmount
+            settings.readOnly = options.readOnly
             return try MountSession.mount(volume, on: options.mountPoint.text, options: settings)
         } catch {
             throw CommandError(.failure, error.description)

@@ -13,14 +13,6 @@ struct MountOptions: Equatable, Sendable {
         var capacity: ByteSize?
     }
 
-    /// How files are shown to the kernel.
-    struct Presentation: Equatable, Sendable {
-        var user: UInt32?
-        var group: UInt32?
-        /// Permission bits taken away.
-        var mask: UInt32 = 0
-    }
-
     var client = ClientOptions()
     var mountPoint = LocalPath([])
     var embeddedServer: EmbeddedServer?
@@ -28,19 +20,17 @@ struct MountOptions: Equatable, Sendable {
     var create = false
     var readOnly = false
     var cacheMemory = standardCacheMemory
-    /// 0: no cache on disk.
-    var cacheDisk = standardCacheDisk
     var access = Access.owner
-    /// The kernel checks modes and owners.
-    var defaultPermissions = false
-    var presentation = Presentation()
-    /// The first column of df.
-    var fileSystemName = "lanfs"
+    /// What the first column of df shows behind `lanfs:`; nil: the start of the volume's id.
+    var fileSystemName: String?
+    /// Also on a folder that has something in it.
+    var nonEmpty = false
+    /// A helper process unmounts when this one dies.
+    var autoUnmount = false
     /// Words for the kernel, in the order given; of contradicting ones the later counts.
     var kernelWords: [String] = []
 
     static let standardCacheMemory = ByteSize.mebibytes(256)
-    static let standardCacheDisk = ByteSize.gibibytes(1)
     static let smallestCacheMemory = ByteSize.mebibytes(16)
 
     static let serveFlag = Flag(
@@ -68,11 +58,6 @@ struct MountOptions: Equatable, Sendable {
         "cache-memory", "SIZE", help: "memory for the cache (default: \(standardCacheMemory))",
         manual: "Use at most so much memory for cached blocks. The default is \(standardCacheMemory), the least "
             + "\(smallestCacheMemory). The kernel's page cache comes on top and shrinks by itself.")
-    static let cacheDiskOption = ValueOption<ByteSize>(
-        "cache-disk", "SIZE", help: "disk for the cache (default: \(standardCacheDisk))",
-        manual:
-            "Use at most so much disk for cached blocks, which stay encrypted. The default is \(standardCacheDisk); "
-            + "`0` keeps none.")
     static let createFlag = Flag(
         "create", help: "make the volume if no server knows it",
         manual:
@@ -95,7 +80,7 @@ struct MountOptions: Equatable, Sendable {
         operands: [.init(metavar: "MOUNTPOINT", count: .one, completion: .directory)],
         options: [
             serveFlag.row, dataDirectoryOption.row, capacityOption.row, foregroundFlag.row, wordsOption.row,
-            readOnlyFlag.row, createFlag.row, cacheMemoryOption.row, cacheDiskOption.row,
+            readOnlyFlag.row, createFlag.row, cacheMemoryOption.row,
             ClientOptions.keyOption.row, ClientOptions.userOption.row, ClientOptions.serverOption.row,
             ClientOptions.discoveryPortOption.row, timeoutOption.row,
         ] + CommonOptions.rows,
@@ -124,7 +109,6 @@ struct MountOptions: Equatable, Sendable {
         if parsed.isSet(Self.readOnlyFlag) { readOnly = true }
         if parsed.isSet(Self.createFlag) { create = true }
         cacheMemory = try parsed.value(Self.cacheMemoryOption) ?? cacheMemory
-        cacheDisk = try parsed.value(Self.cacheDiskOption) ?? cacheDisk
         guard cacheMemory >= Self.smallestCacheMemory else {
             throw parsed.error("--cache-memory: \(cacheMemory) is too little; the least is \(Self.smallestCacheMemory)")
         }
@@ -137,7 +121,8 @@ struct MountOptions: Equatable, Sendable {
         for (word, value) in entries {
             switch word.role {
             case .ignored: continue
-            case .kernel: kernelWords.append(word.name)
+            case .kernel:
+                kernelWords.append(value.map { "\(word.name)=\($0.shown)" } ?? word.name)
             case .own:
                 if let value {
                     try apply(word, value, parsed)
@@ -154,7 +139,8 @@ struct MountOptions: Equatable, Sendable {
         case "rw": readOnly = false
         case "allow_other": access = .everyone
         case "allow_root": access = .ownerAndRoot
-        case "default_permissions": defaultPermissions = true
+        case "nonempty": nonEmpty = true
+        case "auto_unmount": autoUnmount = true
         case "create": create = true
         default: preconditionFailure("the table of mount options has a word that nothing applies: \(word.name)")
         }
@@ -164,9 +150,6 @@ struct MountOptions: Equatable, Sendable {
         let what = "-o \(word.name)"
         func used(_ row: OptionRow) -> Bool { parsed.occurrences.contains { $0.option == row.long } }
         switch word.name {
-        case "uid": presentation.user = try accountNumber(value, what, parsed)
-        case "gid": presentation.group = try accountNumber(value, what, parsed)
-        case "umask": presentation.mask = try permissionMask(value, what, parsed)
         case "fsname":
             do {
                 fileSystemName = try readText(value, what: "the name", limit: 255)
@@ -184,31 +167,7 @@ struct MountOptions: Equatable, Sendable {
             let port: Port = try parsed.read(value, for: what)
             if !used(ClientOptions.discoveryPortOption.row) { client.discoveryPort = port }
         case "cache-memory": cacheMemory = try parsed.read(value, for: what)
-        case "cache-disk": cacheDisk = try parsed.read(value, for: what)
         default: preconditionFailure("the table of mount options has a word that nothing applies: \(word.name)")
         }
-    }
-
-    private func accountNumber(_ value: Argument, _ what: String, _ parsed: ParsedArguments) throws(UsageError)
-        -> UInt32
-    {
-        // The largest number means "unchanged" to the kernel, and is no account.
-        guard let text = value.text, text.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let number = UInt32(text),
-            number != .max
-        else {
-            throw parsed.error("\(what): \(value.quoted) is not the number of an account; 'id' prints yours")
-        }
-        return number
-    }
-
-    private func permissionMask(_ value: Argument, _ what: String, _ parsed: ParsedArguments) throws(UsageError)
-        -> UInt32
-    {
-        guard let text = value.text, text.utf8.allSatisfy({ (0x30...0x37).contains($0) }),
-            let mask = UInt32(text, radix: 8), mask <= 0o777
-        else {
-            throw parsed.error("\(what): \(value.quoted) is not a mask; write permissions in octal, such as 022 or 077")
-        }
-        return mask
     }
 }
