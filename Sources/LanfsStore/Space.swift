@@ -1,6 +1,6 @@
+import Glibc
 import Synchronization
 import SystemPackage
-import Glibc
 
 /// The disk space that all volumes of a server share: the capacity it lends, and the part of the file system that stays
 /// free whatever happens.

@@ -7,7 +7,8 @@ public protocol BlockStorage: Sendable {
     func locate(_ id: BlockID) throws(StoreError) -> BlockLocation?
     func confirm(_ location: BlockLocation) -> Bool
     func read(_ id: BlockID, offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(StoreError)
-    func put(_ id: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64) throws(StoreError) -> BlockStore.PutOutcome
+    func put(_ id: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64) throws(StoreError)
+        -> BlockStore.PutOutcome
     func mark() -> FlushMark
     func flush(_ mark: inout FlushMark) throws(StoreError)
     func touch(_ ids: [BlockID], gcEpoch: UInt64) throws(StoreError) -> [BlockID]

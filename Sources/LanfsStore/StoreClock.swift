@@ -24,8 +24,8 @@ public struct StoreClock: Sendable {
 
 /// The store's own time in seconds, by which quarantine is counted (G7).
 ///
-/// Deletion must not follow a wall clock that jumps. While the store is open its time goes by the monotonic clock. Across
-/// a restart it goes on from the newest time on record plus what the wall clock says has passed since, but never
+/// Deletion must not follow a wall clock that jumps. While the store is open its time goes by the monotonic clock.
+/// Across a restart it goes on from the newest time on record plus what the wall clock says has passed since, but never
 /// backwards and never by more than `maximumGap`: a wrong clock at start shortens a quarantine by that much at most.
 struct StoreTime: Sendable {
     private let clock: StoreClock

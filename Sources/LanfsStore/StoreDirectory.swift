@@ -111,7 +111,9 @@ public final class StoreDirectory: Sendable {
     /// - Throws: `StoreError.unknownVolume` if there is no folder and `create` is false.
     public func volume(_ id: VolumeID, quota: UInt64? = nil, create: Bool) throws(StoreError) -> BlockStore {
         enum Found {
-            case open(BlockStore), mustOpen(UInt64), unknown
+            case open(BlockStore)
+            case mustOpen(UInt64)
+            case unknown
         }
         let found: Found = volumes.await { volumes in
             switch volumes[id] {

@@ -165,7 +165,9 @@ struct BlockStoreTests {
                     try store.put(block, gcEpoch: UInt64(thread))
                     if number % 7 == 0 { try store.flush(&mark) }
                     if !store.has(block) { throw StoreError.notFound(block.id) }
-                    if try !store.touch([block.id], gcEpoch: UInt64(number)).isEmpty { throw StoreError.notFound(block.id) }
+                    if try !store.touch([block.id], gcEpoch: UInt64(number)).isEmpty {
+                        throw StoreError.notFound(block.id)
+                    }
                 }
                 try store.flush(&mark)
             } catch {
@@ -178,7 +180,9 @@ struct BlockStoreTests {
         #expect(again.status().blocks == 240 && again.issues.isEmpty)
         #expect(again.status().usedBytes == store.status().usedBytes)
         for thread in 0..<4 {
-            for number in 0..<60 { #expect(again.has(TestBlock(UInt64(thread * 1000 + number), size: 1 + number * 1500))) }
+            for number in 0..<60 {
+                #expect(again.has(TestBlock(UInt64(thread * 1000 + number), size: 1 + number * 1500)))
+            }
         }
     }
 }

@@ -62,7 +62,8 @@ struct FullDiskTests {
         try store.put(TestBlock(1000, size: 100_000))
         try store.flush()
         let again = try BlockStore.open(
-            folder.path.appending("v"), options: options, space: Space(folder: folder.path, keepFree: 0, reserveSize: 0),
+            folder.path.appending("v"), options: options,
+            space: Space(folder: folder.path, keepFree: 0, reserveSize: 0),
             clock: clock)
         for block in stored[20...] { #expect(again.has(block)) }
         for block in stored[..<20] { #expect(!again.contains(block.id)) }

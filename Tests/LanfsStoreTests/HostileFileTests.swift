@@ -6,7 +6,9 @@ import Testing
 
 @Suite("Hostile bytes on disk")
 struct HostileFileTests {
-    @Test("random damage to any files never traps, and no block is ever served with wrong bytes after a scrub", arguments: 1...60 as ClosedRange<UInt64>)
+    @Test(
+        "random damage to any files never traps, and no block is ever served with wrong bytes after a scrub",
+        arguments: 1...60 as ClosedRange<UInt64>)
     func damagedStore(seed: UInt64) throws {
         var generator = SplitMix64(seed)
         let folder = try TemporaryFolder("fuzz")
@@ -64,7 +66,9 @@ struct HostileFileTests {
                 withUnsafeBytes(of: value.bigEndian) { bytes.replaceSubrange(0..<min($0.count, bytes.count), with: $0) }
             }
             let isChecksumZero = Bool.random(using: &generator)
-            if isChecksumZero, bytes.count >= 8 { bytes.replaceSubrange(bytes.count - 8..<bytes.count, with: repeatElement(0, count: 8)) }
+            if isChecksumZero, bytes.count >= 8 {
+                bytes.replaceSubrange(bytes.count - 8..<bytes.count, with: repeatElement(0, count: 8))
+            }
             start(RecordHeader.magic)
             _ = RecordHeader(bytes, segment: 1, page: 1, volume: testVolume, hash: agreeable)
             start(LogRecord.magic)
@@ -95,7 +99,9 @@ struct HostileFileTests {
         try store.close()
         let path = folder.path.appending("segments").appending("00000001.idx")
         let sidecar = try #require(try Sidecar.read(path, volume: testVolume, segment: 1, hash: testHash))
-        for (length, page, time) in [(10, 1, 0), (Limits.blockSize, 1, 9), (200_000, 3, UInt64.max)] as [(Int, UInt32, UInt64)] {
+        for (length, page, time) in [(10, 1, 0), (Limits.blockSize, 1, 9), (200_000, 3, UInt64.max)]
+            as [(Int, UInt32, UInt64)]
+        {
             var lie = sidecar
             lie.entries[0].length = UInt32(length)
             lie.entries[0].page = page

@@ -55,7 +55,10 @@ struct KeeperJournalTests {
 
     @Test(
         "what was appended last comes back",
-        arguments: [0, 1, JournalSlot.payloadSize - 1, JournalSlot.payloadSize, JournalSlot.payloadSize + 1, KeeperJournal.payloadLimit])
+        arguments: [
+            0, 1, JournalSlot.payloadSize - 1, JournalSlot.payloadSize, JournalSlot.payloadSize + 1,
+            KeeperJournal.payloadLimit,
+        ])
     func roundTrip(size: Int) throws {
         let pair = try Pair()
         #expect(try pair.recover() == .empty)
@@ -119,7 +122,9 @@ struct KeeperJournalTests {
         }
     }
 
-    @Test("crash after crash: torn pages of an earlier append never pass for those of a later one", arguments: 1...8 as ClosedRange<UInt64>)
+    @Test(
+        "crash after crash: torn pages of an earlier append never pass for those of a later one",
+        arguments: 1...8 as ClosedRange<UInt64>)
     func tornAgainAndAgain(seed: UInt64) throws {
         var generator = SplitMix64(seed)
         let pair = try Pair()
@@ -244,7 +249,9 @@ struct KeeperJournalTests {
         #expect(try pair.recover() == .state(last))
     }
 
-    @Test("random damage never traps, and never shows anything but a state that was written", arguments: 1...60 as ClosedRange<UInt64>)
+    @Test(
+        "random damage never traps, and never shows anything but a state that was written",
+        arguments: 1...60 as ClosedRange<UInt64>)
     func fuzz(seed: UInt64) throws {
         var generator = SplitMix64(seed)
         let pair = try Pair()
@@ -258,7 +265,8 @@ struct KeeperJournalTests {
             try journal.append(payload)
         }
         for _ in 0..<Int.random(in: 1...6, using: &generator) {
-            try pair.change(Int.random(in: 0...1, using: &generator), Int.random(in: 0...1, using: &generator)) { bytes in
+            try pair.change(Int.random(in: 0...1, using: &generator), Int.random(in: 0...1, using: &generator)) {
+                bytes in
                 damage(&bytes, using: &generator)
             }
         }

@@ -73,7 +73,8 @@ struct KillTests {
         let arguments = [
             "/proc/self/exe", "--filter", "KilledWriterChild", "--testing-library", "swift-testing",
         ]
-        let environment = ["\(childVariable)=\(folder)", "PATH=/usr/bin:/bin"]
+        let environment =
+            ["\(childVariable)=\(folder)", "PATH=/usr/bin:/bin"]
             + (getenv("LD_LIBRARY_PATH").map { ["LD_LIBRARY_PATH=\(String(cString: $0))"] } ?? [])
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)

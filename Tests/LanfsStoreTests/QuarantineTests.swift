@@ -59,6 +59,26 @@ struct QuarantineTests {
         for block in blocks[5...] { #expect(again.has(block)) }
     }
 
+    @Test("a block put again right after its reclaim and a crash is not taken for the one that is gone")
+    func placeIsNotUsedTwice() throws {
+        let folder = try TemporaryFolder()
+        var store = try BlockStore.open(folder.path)
+        let (first, last) = (TestBlock(1, size: 5000), TestBlock(2, size: 5000))
+        try store.put(first)
+        try store.put(last)
+        try store.flush()
+        for round in 0..<3 {
+            try store.free([last.id], gcEpoch: 1)
+            #expect(store.reclaimEarly(1) > 0)
+            store = try BlockStore.open(folder.path)
+            #expect(!store.contains(last.id))
+            #expect(try store.put(last) == .stored)
+            try store.flush()
+            store = try BlockStore.open(folder.path)
+            #expect(store.has(first) && store.has(last), "round \(round)")
+        }
+    }
+
     @Test("come back with a put or a touch, also after a restart", arguments: [false, true], [false, true])
     func revived(byTouch: Bool, restart: Bool) throws {
         let folder = try TemporaryFolder()

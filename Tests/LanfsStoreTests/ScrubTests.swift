@@ -18,7 +18,8 @@ struct ScrubTests {
         try store.flush()
         for victim in [blocks[2], blocks[14]] {
             let location = try #require(try store.locate(victim.id))
-            try OpenFile(location.file.path, O_RDWR).write([0xff ^ victim.bytes[77]], at: UInt64(location.fileOffset) + 77)
+            try OpenFile(location.file.path, O_RDWR).write(
+                [0xff ^ victim.bytes[77]], at: UInt64(location.fileOffset) + 77)
         }
         var cursor = ScrubCursor()
         var rotten: [BlockID] = []

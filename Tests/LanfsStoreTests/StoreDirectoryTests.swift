@@ -1,5 +1,5 @@
-import LanfsProtocol
 import Glibc
+import LanfsProtocol
 import SystemPackage
 import Testing
 
@@ -7,7 +7,9 @@ import Testing
 
 @Suite("The data directory")
 struct StoreDirectoryTests {
-    private func open(_ path: FilePath, capacity: UInt64 = .max, clock: TestClock = TestClock()) throws -> StoreDirectory {
+    private func open(_ path: FilePath, capacity: UInt64 = .max, clock: TestClock = TestClock()) throws
+        -> StoreDirectory
+    {
         var options = StoreDirectory.Options()
         options.keepFree = 0
         options.reserveSize = 4096

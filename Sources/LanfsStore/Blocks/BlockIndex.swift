@@ -2,17 +2,18 @@ import LanfsProtocol
 
 /// Where every block of a volume is: at most 64 bytes of memory a block (architecture.md 5), also while it grows.
 ///
-/// Entries (48 bytes) lie in chunks that never move. Over them 256 tables, by the id's first byte, hold entry numbers by
-/// open addressing. Ids are hashes, so their leading bits serve as the hash: the place in the table rises with the id, a
-/// cluster is kept sorted, and so each table is in id order from end to end. That gives `list(after:)` without a second
-/// structure, and a table that grows holds up a put by 1/256 of the work.
+/// Entries (48 bytes) lie in chunks that never move. Over them 256 tables, by the id's first byte, hold entry numbers
+/// by open addressing. Ids are hashes, so their leading bits serve as the hash: the place in the table rises with the
+/// id, a cluster is kept sorted, and so each table is in id order from end to end. That gives `list(after:)` without a
+/// second structure, and a table that grows holds up a put by 1/256 of the work.
 final class BlockIndex {
     /// 40 bits: a collection every second for 34,000 years.
     static let epochLimit: UInt64 = 1 << 40 - 1
     static let generationLimit: UInt16 = 1 << 10 - 1
 
     enum State: UInt64 {
-        case live = 0, freed, swept, unused
+        case live = 0
+        case freed, swept, unused
     }
 
     struct Entry {

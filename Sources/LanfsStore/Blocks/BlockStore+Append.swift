@@ -84,7 +84,8 @@ extension BlockStore {
     private func reserve(_ span: UInt64, in tail: inout Tail) throws(StoreError) -> Place {
         var closedAnother = false
         if let current = tail.current,
-            current.next + span > options.segmentSize || state.withLock({ $0.segments[current.segment]?.isClosed != false })
+            current.next + span > options.segmentSize
+                || state.withLock({ $0.segments[current.segment]?.isClosed != false })
         {
             close(current)
             tail.current = nil

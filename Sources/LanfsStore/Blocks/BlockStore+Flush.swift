@@ -32,8 +32,8 @@ extension BlockStore {
         }
     }
 
-    /// As `flush(_:)` for tools with one writer. A connection keeps a mark instead: a loss between its put and this call
-    /// would go unnoticed here.
+    /// As `flush(_:)` for tools with one writer. A connection keeps a mark instead: a loss between its put and this
+    /// call would go unnoticed here.
     public func flush() throws(StoreError) {
         var mark = mark()
         try flush(&mark)
@@ -105,8 +105,8 @@ extension BlockStore {
         }
     }
 
-    /// A failed fsync means that the pages are lost, and a second one on this descriptor would lie (section 7). What was
-    /// not flushed is read once more, and if its hash proves it, written to a new segment; what is not proven is
+    /// A failed fsync means that the pages are lost, and a second one on this descriptor would lie (section 7). What
+    /// was not flushed is read once more, and if its hash proves it, written to a new segment; what is not proven is
     /// forgotten, and everybody who flushes is told.
     private func evacuate(_ work: FlushWork, because error: StoreError) {
         tail.withLock { tail in

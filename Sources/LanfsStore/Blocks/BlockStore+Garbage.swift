@@ -20,8 +20,8 @@ extension BlockStore {
     }
 
     /// The frees of a commit's dead list (G8): from now on the blocks are in quarantine, and gone when its time is over
-    /// (G7) or when room is short. A block that carries a newer tag was uploaded or touched by a later root's client and
-    /// stays. Written to the log but not synced: a power cut leaves garbage, which the audit finds.
+    /// (G7) or when room is short. A block that carries a newer tag was uploaded or touched by a later root's client
+    /// and stays. Written to the log but not synced: a power cut leaves garbage, which the audit finds.
     ///
     /// - Returns: how many blocks went into quarantine.
     @discardableResult
@@ -70,8 +70,8 @@ extension BlockStore {
 
     // MARK: Giving space back
 
-    /// Deletes freed blocks before their time because room is short, oldest first. A dead list is certain: the commit that
-    /// freed them is chosen. What a sweep found is an inference, and never goes early.
+    /// Deletes freed blocks before their time because room is short, oldest first. A dead list is certain: the commit
+    /// that freed them is chosen. What a sweep found is an inference, and never goes early.
     ///
     /// - Returns: bytes of disk given back; at least `bytes` if there are so many.
     @discardableResult

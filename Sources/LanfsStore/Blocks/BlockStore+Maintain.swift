@@ -197,7 +197,8 @@ extension BlockStore {
         }
     }
 
-    /// Copies a block out of a segment and lets the index point at the copy. The hash decides whether the bytes are good.
+    /// Copies a block out of a segment and lets the index point at the copy. The hash decides whether the bytes are
+    /// good.
     ///
     /// - Returns: false when the block's bytes there are wrong or unreadable.
     func moveAway(

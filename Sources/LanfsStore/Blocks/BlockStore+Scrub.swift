@@ -79,8 +79,8 @@ extension BlockStore {
         return (number, path, records.sorted { $0.page < $1.page })
     }
 
-    /// Takes a block whose bytes are wrong out of the index, so that it is asked for elsewhere and can be put again. Its
-    /// bytes stay on disk until the next start.
+    /// Takes a block whose bytes are wrong out of the index, so that it is asked for elsewhere and can be put again.
+    /// Its bytes stay on disk until the next start.
     ///
     /// - Returns: false if it is not (or no longer) at that place.
     func dropRotten(_ id: BlockID, segment: UInt32, page: UInt32) -> Bool {

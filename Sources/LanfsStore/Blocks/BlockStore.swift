@@ -107,7 +107,9 @@ public final class BlockStore: Sendable {
     public func locate(_ id: BlockID) throws(StoreError) -> BlockLocation? {
         while true {
             enum Found {
-                case nothing, location(BlockLocation), closedFile(UInt32, FilePath)
+                case nothing
+                case location(BlockLocation)
+                case closedFile(UInt32, FilePath)
             }
             let found: Found = state.withLock { state in
                 guard let number = state.index.find(id) else { return .nothing }

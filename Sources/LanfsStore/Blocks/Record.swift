@@ -1,14 +1,15 @@
 import Glibc
 import LanfsProtocol
 
-/// SHA-256 of the bytes; injected, so that this room needs no cryptography. Its first word is also the checksum of every
-/// structure the store keeps on disk: it runs at memory speed on today's CPUs and finds what a CRC would and more.
+/// SHA-256 of the bytes; injected, so that this room needs no cryptography. Its first word is also the checksum of
+/// every structure the store keeps on disk: it runs at memory speed on today's CPUs and finds what a CRC would and
+/// more.
 public typealias BlockHash = @Sendable (UnsafeRawBufferPointer) -> BlockID
 
 /// The layout of a segment: one page of header, then records, each starting on a page.
 ///
-/// Pages because a hole can only be punched in whole pages, because a torn write then never touches a neighbour that was
-/// flushed, and because recovery finds the next record after a bad one by looking at page starts only.
+/// Pages because a hole can only be punched in whole pages, because a torn write then never touches a neighbour that
+/// was flushed, and because recovery finds the next record after a bad one by looking at page starts only.
 enum Layout {
     static let page: UInt64 = 4096
     static let segmentMagic: UInt64 = 0x6c61_6e66_7353_4547  // "lanfsSEG"
@@ -116,8 +117,8 @@ enum SegmentHeader {
     }
 }
 
-/// Whether all bytes are zero: the first is, and each equals the one before. Recovery asks it of much that was allocated
-/// and never written, so it is one library call.
+/// Whether all bytes are zero: the first is, and each equals the one before. Recovery asks it of much that was
+/// allocated and never written, so it is one library call.
 func isZero(_ bytes: UnsafeRawBufferPointer) -> Bool {
     guard let start = bytes.baseAddress, bytes.count > 0 else { return true }
     return bytes[0] == 0 && memcmp(start, start + 1, bytes.count - 1) == 0

@@ -206,7 +206,8 @@ struct StateLog {
         sequence = 0
     }
 
-    /// Goes on behind the last good record; what a crash tore off behind it is removed, so that it is never taken for rot.
+    /// Goes on behind the last good record; what a crash tore off behind it is removed, so that it is never taken for
+    /// rot.
     init(resuming path: FilePath, _ content: Content, volume: VolumeID, hash: @escaping BlockHash) throws(StoreError) {
         self.path = path
         self.volume = volume
@@ -221,8 +222,8 @@ struct StateLog {
         try file.syncData()
     }
 
-    /// Appends a group of encoded changes. A record never shares a page with one that was synced before, so that tearing
-    /// it cannot hurt what was promised.
+    /// Appends a group of encoded changes. A record never shares a page with one that was synced before, so that
+    /// tearing it cannot hurt what was promised.
     mutating func append(
         _ changes: [UInt8], time: UInt64, wall: Int64, sync: Bool, whenFull: () -> Void
     ) throws(StoreError) {

@@ -4,8 +4,8 @@ import SystemPackage
 
 /// What a volume's folder says at the start: sidecars, then what they do not cover record by record, then the log.
 ///
-/// Nothing in the folder is believed further than its checksum or the block's own hash reaches; what is wrong is reported
-/// and left where it is, and only a torn tail is cut off (section 7).
+/// Nothing in the folder is believed further than its checksum or the block's own hash reaches; what is wrong is
+/// reported and left where it is, and only a torn tail is cut off (section 7).
 struct StoreRecovery {
     private let folder: FilePath
     private let volume: VolumeID
@@ -23,7 +23,8 @@ struct StoreRecovery {
     private var quarantined: [UInt32: UInt64] = [:]
     /// Places whose record the log says is gone, whatever sidecars and scans find there.
     private var dropped: [BlockPlace: BlockID] = [:]
-    /// Behind the last of them, for each segment: a place is never used twice, or the log would speak of another record.
+    /// Behind the last of them, for each segment: a place is never used twice, or the log would speak of another
+    /// record.
     private var droppedEnd: [UInt32: UInt64] = [:]
     /// The tags with which entries were loaded, where the log has changed them.
     private var loadedTags: [UInt32: UInt64] = [:]
@@ -54,7 +55,8 @@ struct StoreRecovery {
             lastWall: log?.records.last?.wall ?? log?.header.wall ?? 0, maximumGap: quarantine / 2)
         let numbers = try segmentNumbers()
         if log == nil, !numbers.isEmpty {
-            damaged(StoreIssue(path: StoreRecovery.logPath(folder), offset: 0, length: 0, reason: "missing or unreadable"))
+            damaged(
+                StoreIssue(path: StoreRecovery.logPath(folder), offset: 0, length: 0, reason: "missing or unreadable"))
         }
         for issue in log?.issues ?? [] { damaged(issue) }
         let changes = decodeChanges()
@@ -68,8 +70,8 @@ struct StoreRecovery {
         findUnpunched()
     }
 
-    /// The log to go on with. One whose first page is bad stays until the sidecars are up to date and a new one replaces
-    /// it (`BlockStore.rewriteLog`); changes go beside it until then.
+    /// The log to go on with. One whose first page is bad stays until the sidecars are up to date and a new one
+    /// replaces it (`BlockStore.rewriteLog`); changes go beside it until then.
     func reopenLog() throws(StoreError) -> StateLog {
         let path = StoreRecovery.logPath(folder)
         if let logContent { return try StateLog(resuming: path, logContent, volume: volume, hash: hash) }
@@ -144,7 +146,8 @@ struct StoreRecovery {
         }
         let page = (try? file.read(at: 0, count: Int(min(size, Layout.page)))) ?? []
         if !SegmentHeader.isValid(page, volume: volume, segment: number, hash: hash) {
-            issues.append(StoreIssue(path: segment.path, offset: 0, length: Layout.page, reason: "its header is damaged"))
+            issues.append(
+                StoreIssue(path: segment.path, offset: 0, length: Layout.page, reason: "its header is damaged"))
             mayResume = false
         }
         if mayResume, segment.end + Layout.page < segmentSize {
@@ -186,7 +189,8 @@ struct StoreRecovery {
     }
 
     private mutating func add(_ entry: Sidecar.Entry, to segment: Segment, verifyIn file: OpenFile?) {
-        // Dropped ones too: a sidecar may list them until it is written anew, and until then the log must speak of them.
+        // Dropped ones too: a sidecar may list them until it is written anew, and until then the log must speak of
+        // them.
         segment.records.append(Segment.Record(id: entry.id, page: entry.page))
         if dropped[BlockPlace(segment: segment.number, page: entry.page)] == entry.id {
             segment.isStale = true
@@ -304,7 +308,8 @@ struct StoreRecovery {
         }
     }
 
-    /// Tags that were lost may have been as high as the highest known: a sweep must not delete what it would have spared.
+    /// Tags that were lost may have been as high as the highest known: a sweep must not delete what it would have
+    /// spared.
     private mutating func raiseTags() {
         var highest = state.newestSweep
         state.index.forEach { _, entry in highest = max(highest, entry.gcEpoch) }

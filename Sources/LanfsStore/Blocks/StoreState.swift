@@ -25,8 +25,8 @@ struct StoreState {
     var changes = ByteWriter(reserving: 0)
     /// Ranges of dead records whose death is not yet on disk: they are given back after the log was synced.
     var dead: [DeadRange] = []
-    /// The next flush must make the log durable: something was promised. Frees are not: losing one in a power cut leaves
-    /// garbage, which the audit finds (G8).
+    /// The next flush must make the log durable: something was promised. Frees are not: losing one in a power cut
+    /// leaves garbage, which the audit finds (G8).
     var mustSyncLog = false
     /// Puts and touches so far; `flush` promises all that completed before it.
     var completed: UInt64 = 0

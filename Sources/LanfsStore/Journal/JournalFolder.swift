@@ -6,9 +6,9 @@ import SystemPackage
 /// The two files of one journal.
 ///
 /// Generation g is appended to file g % 2; a full file is followed by the other one, which holds only what that
-/// generation's records have long replaced. So the journal is append-only within a generation, never overwrites the file
-/// with the newest record, and needs neither space nor a rename after it was made: a full disk cannot stop it, and no
-/// commit waits for a compaction. The files are written full of zeros once: overwriting them changes no file system
+/// generation's records have long replaced. So the journal is append-only within a generation, never overwrites the
+/// file with the newest record, and needs neither space nor a rename after it was made: a full disk cannot stop it, and
+/// no commit waits for a compaction. The files are written full of zeros once: overwriting them changes no file system
 /// structure, and one write is one flush of the device.
 struct JournalFolder {
     static let fileSize = 64 * JournalSlot.size
@@ -23,8 +23,8 @@ struct JournalFolder {
         folder.appending("journal.\(number)")
     }
 
-    /// Makes the journal anew with just this record, or none. Each file is replaced at once, the record's first, so that
-    /// a crash leaves the old journal, or one that says the same.
+    /// Makes the journal anew with just this record, or none. Each file is replaced at once, the record's first, so
+    /// that a crash leaves the old journal, or one that says the same.
     static func rebuild(
         _ path: FilePath, with record: JournalReading.Record?, volume: VolumeID, hash: BlockHash
     ) throws(StoreError) {
@@ -44,7 +44,8 @@ struct JournalFolder {
         do throws(StoreError) {
             let flags = O_RDWR | O_DSYNC | LANFS_O_DIRECT
             files = (
-                try OpenFile(JournalFolder.filePath(path, 0), flags), try OpenFile(JournalFolder.filePath(path, 1), flags)
+                try OpenFile(JournalFolder.filePath(path, 0), flags),
+                try OpenFile(JournalFolder.filePath(path, 1), flags)
             )
             isDirect = true
         } catch {
@@ -92,8 +93,8 @@ struct JournalReading: Equatable {
     private(set) var isMissing = false
     /// The record with the highest sequence number that is whole.
     private(set) var newest: Record?
-    /// Something that is no whole record stands where the record after the newest would be: an append that a crash tore,
-    /// or rot.
+    /// Something that is no whole record stands where the record after the newest would be: an append that a crash
+    /// tore, or rot.
     private(set) var hasBadTail = false
     /// No record is whole, yet more is there than a torn first append can leave.
     private(set) var hasLostRecords = false
@@ -121,7 +122,8 @@ struct JournalReading: Equatable {
             }
         }
         needsRebuild = pages.contains { JournalReading.isTorn($0[...], after: newest) }
-        // Where the record after the newest would stand: behind it, or at the start of the other file if it did not fit.
+        // Where the record after the newest would stand: behind it, or at the start of the other file if it did not
+        // fit.
         guard let newest, let best else {
             hasBadTail = pages.contains { JournalReading.isTorn($0[...], after: nil) }
             // The first append of all, and only that one, goes to the start of file 1 with sequence number 1.
@@ -139,7 +141,8 @@ struct JournalReading: Equatable {
     /// Pages that one append may touch.
     private static let reach = KeeperJournal.payloadLimit / JournalSlot.payloadSize + 1
 
-    /// Whether an append that should have followed `newest` left traces: pages that are bad, or parts of a later record.
+    /// Whether an append that should have followed `newest` left traces: pages that are bad, or parts of a later
+    /// record.
     private static func isTorn(_ pages: ArraySlice<Page>, after newest: Record?) -> Bool {
         pages.contains { page in
             switch page {

@@ -24,8 +24,8 @@ extension KeeperJournal {
     }
 
     /// A state is acknowledged when it is whole in both. So the newest whole record of either is at least what was
-    /// acknowledged last, unless that one rotted. A bad tail alone cannot tell "torn, never acknowledged" from "rotten";
-    /// the other journal can: if it goes no further, the append was torn.
+    /// acknowledged last, unless that one rotted. A bad tail alone cannot tell "torn, never acknowledged" from
+    /// "rotten"; the other journal can: if it goes no further, the append was torn.
     static func decide(_ first: JournalReading, _ second: JournalReading) -> Recovery {
         if first.isMissing, second.isMissing { return .empty }
         let (best, other) =
@@ -35,7 +35,8 @@ extension KeeperJournal {
             // a sound record proves nothing.
             guard !first.isMissing, !second.isMissing else {
                 let left = first.isMissing ? second : first
-                return left.hasBadTail ? .amnesiac(reason: "one journal is missing and the other is unreadable") : .empty
+                return left.hasBadTail
+                    ? .amnesiac(reason: "one journal is missing and the other is unreadable") : .empty
             }
             if first.hasLostRecords || second.hasLostRecords {
                 return .amnesiac(reason: "neither journal has a sound record")

@@ -3,8 +3,8 @@ import SystemPackage
 
 /// A keeper's memory of one volume's register: every state is on disk in two journals before anybody hears of it (A5).
 ///
-/// A state replaces the one before; `append` returns when both journals have it, written in parallel. Callers at the same
-/// time share one write of the newest state.
+/// A state replaces the one before; `append` returns when both journals have it, written in parallel. Callers at the
+/// same time share one write of the newest state.
 public final class KeeperJournal: Sendable {
     /// Bytes of one state.
     public static let payloadLimit = 15 * JournalSlot.payloadSize
@@ -58,9 +58,9 @@ public final class KeeperJournal: Sendable {
         queue = Monitor(Queue())
     }
 
-    /// Leaves both journals with the newest record and without traces of torn appends: the next crash must find two that
-    /// agree on what was acknowledged. First the one that lags or is damaged, because until it is made anew only the other
-    /// can tell the state; at every step in between `decide` says the same as before.
+    /// Leaves both journals with the newest record and without traces of torn appends: the next crash must find two
+    /// that agree on what was acknowledged. First the one that lags or is damaged, because until it is made anew only
+    /// the other can tell the state; at every step in between `decide` says the same as before.
     private static func agree(
         _ readings: (JournalReading, JournalReading), on newest: JournalReading.Record?, folders: (FilePath, FilePath),
         volume: VolumeID, hash: BlockHash
@@ -98,7 +98,9 @@ public final class KeeperJournal: Sendable {
     /// The second half: returns when this state, or one that replaced it, is on disk.
     public func wait(_ ticket: Ticket) throws(StoreError) {
         enum Turn {
-            case done, failed(StoreError), write([UInt8], UInt64)
+            case done
+            case failed(StoreError)
+            case write([UInt8], UInt64)
         }
         let turn: Turn = queue.await { queue in
             if let failure = queue.failure { return .failed(failure) }
