@@ -58,6 +58,9 @@ let package = Package(
             name: "lanfs", dependencies: ["LanfsServer", "LanfsClient", "LanfsMount", log, system] + nio,
             swiftSettings: staticCompile, linkerSettings: staticLink),
 
+        // The loops that Tests/Benchmarks/run measures with.
+        .executableTarget(name: "lanfs-benchmark", path: "Tests/Benchmarks/Helper", swiftSettings: swift),
+
         .testTarget(name: "LanfsCryptoTests", dependencies: ["LanfsCrypto"], swiftSettings: swift),
         .testTarget(name: "LanfsLocalTests", dependencies: ["LanfsLocal", system], swiftSettings: swift),
         .testTarget(name: "LanfsProtocolTests", dependencies: ["LanfsProtocol"], swiftSettings: swift),
