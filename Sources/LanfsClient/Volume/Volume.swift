@@ -105,7 +105,8 @@ public final class Volume: Sendable {
             do throws(VolumeError) {
                 try await resolve(pause)
             } catch {
-                log.error("\(error)")
+                // The file system's own answers are nobody's trouble.
+                if case .failed = error {} else { log.error("\(error)") }
                 return .failure(error.errno)
             }
             switch attempt(body) {
