@@ -1,5 +1,6 @@
 import Glibc
 import LanfsFileSystem
+import LanfsProtocol
 import SystemPackage
 
 /// Copies files of a volume to this machine.
@@ -18,129 +19,170 @@ public struct Get: Sendable {
         self.progress = progress
     }
 
-    /// Copies `sources` to `target`: into it when it is a directory or there are several, else under that very name.
-    public func run(_ sources: [VolumePath], to target: String) async throws(TransferError) {
-        let existing = try LocalFile.status(of: target.isEmpty ? "." : target)
-        let isDirectory = existing.map { $0.st_mode & S_IFMT == S_IFDIR } ?? false || Self.leadsToDirectory(target)
-        if sources.count > 1 || target.hasSuffix("/"), !isDirectory { throw .notDirectory(target) }
+    /// Copies `sources` to `target`: into it when it is a folder, else the only one under that very name. What fails is
+    /// told to `progress` and left out; throws when nothing more could be done.
+    public func run(_ sources: [VolumePath], to target: LocalPath) async throws(TransferError) {
+        let isFolder = LocalFile.isFolder(target)
+        if sources.count > 1, !isFolder, !target.isDirectory { throw .folderMissing(.local(target)) }
         for source in sources {
-            guard let attributes = try await files.find(source) else { throw .notFound(source.description) }
-            let name = source.name.map { String(decoding: $0, as: UTF8.self) } ?? "."
-            let path = isDirectory ? (source.names.isEmpty ? target : join(target, name)) : target
-            try await copy(source, attributes, to: path)
+            try await progress.attempting { () throws(TransferError) in
+                let attributes = try await find(source)
+                if target.isDirectory, !isFolder { try LocalFile.makeFolders(target) }
+                var path = target
+                // The root has no name: its contents are meant.
+                if isFolder || target.isDirectory, let name = source.name { path = target.appending(name) }
+                try await copy(source, attributes, to: path)
+            }
         }
     }
 
     /// Writes one file to standard output.
     public func runToOutput(_ source: VolumePath) async throws(TransferError) {
-        guard let attributes = try await files.find(source) else { throw .notFound(source.description) }
-        guard attributes.type == .regular else { throw .isDirectory(source.description) }
-        progress.report(.began(path: source.description, size: attributes.size))
-        let output = LocalFile(descriptor: 1, path: "standard output")
-        try await pour(source, attributes, into: output, from: 0)
-        progress.report(.finished(path: source.description))
+        let attributes = try await find(source)
+        guard attributes.type == .regular else { throw .special(.volume(source)) }
+        progress.report(.began(name: source.bytes, size: attributes.size))
+        let output = LocalFile(descriptor: 1, place: .standardOutput)
+        try await pour(source, attributes, into: output, from: 0, isSparse: false)
+        progress.report(.finished(.file))
     }
 
-    private static func leadsToDirectory(_ path: String) -> Bool {
-        var status = stat()
-        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
-    }
-
-    private func join(_ directory: String, _ name: String) -> String {
-        directory.hasSuffix("/") || directory.isEmpty ? directory + name : "\(directory)/\(name)"
+    private func find(_ source: VolumePath) async throws(TransferError) -> Attributes {
+        guard let attributes = try await files.find(source) else { throw .notFound(.volume(source)) }
+        if source.isDirectory, attributes.type != .directory { throw .notFolder(.volume(source)) }
+        return attributes
     }
 
     // MARK: One source
 
     private func copy(
-        _ source: VolumePath, _ attributes: Attributes, to target: String
+        _ source: VolumePath, _ attributes: Attributes, to target: LocalPath
     ) async throws(TransferError) {
         switch attributes.type {
         case .regular: try await copyFile(source, attributes, to: target)
         case .symlink: try await copyLink(source, attributes, to: target)
         case .directory:
-            guard options.isRecursive else { throw .isDirectory(source.description) }
-            try await copyDirectory(source, attributes, to: target)
-        default: progress.report(.skipped(.special(source.description)))
+            guard options.isRecursive else { throw .isFolder(.volume(source)) }
+            try await copyFolder(source, attributes, to: target)
+        default: throw .special(.volume(source))
         }
     }
 
-    private func copyDirectory(
-        _ source: VolumePath, _ attributes: Attributes, to target: String
+    private func copyFolder(
+        _ source: VolumePath, _ attributes: Attributes, to target: LocalPath
     ) async throws(TransferError) {
-        guard mkdir(target, 0o700) == 0 || errno == EEXIST && Self.leadsToDirectory(target) else {
-            throw .local(action: "make", path: target, Errno(rawValue: errno))
-        }
+        let isNew = target.withCString { mkdir($0, 0o700) } == 0
+        guard isNew || errno == EEXIST else { throw LocalFile.failure("make", target) }
+        guard isNew || LocalFile.isFolder(target) else { throw .notFolder(.local(target)) }
         for entry in try await files.entries(of: attributes.inode, at: source) {
             guard let child = entry.attributes else { continue }
-            let name = String(decoding: entry.entry.name, as: UTF8.self)
-            do throws(TransferError) {
-                try await copy(source.appending(entry.entry.name), child, to: join(target, name))
-            } catch .exists(let existing) {
-                progress.report(.skipped(.exists(existing)))
+            let name = entry.entry.name
+            try await progress.attempting { () throws(TransferError) in
+                try await copy(source.appending(name), child, to: target.appending(name))
             }
         }
-        try finish(target, attributes)
+        // A folder that was here before, such as the current one for the volume's root, keeps its mode.
+        if isNew { try finish(target, attributes) }
+        progress.report(.finished(.folder))
     }
 
     private func copyLink(
-        _ source: VolumePath, _ attributes: Attributes, to target: String
+        _ source: VolumePath, _ attributes: Attributes, to target: LocalPath
     ) async throws(TransferError) {
-        try makeWay(for: target)
-        let link = try await files.attempt("read", source, files.volume.readLink(attributes.inode))
-        guard symlink(String(decoding: link, as: UTF8.self), target) == 0 else {
-            throw .local(action: "create", path: target, Errno(rawValue: errno))
+        if try refuseExisting(target) {
+            guard target.withCString({ unlink($0) }) == 0 else { throw LocalFile.failure("replace", target) }
         }
+        let link = LocalPath(try await files.attempt("read", source, files.volume.readLink(attributes.inode)))
+        guard link.withCString({ link in target.withCString { symlink(link, $0) } }) == 0 else {
+            throw LocalFile.failure("create", target)
+        }
+        let times = [timespec(attributes.accessed), timespec(attributes.modified)]
+        _ = target.withCString { utimensat(AT_FDCWD, $0, times, AT_SYMLINK_NOFOLLOW) }
+        progress.report(.finished(.link))
     }
 
     private func copyFile(
-        _ source: VolumePath, _ attributes: Attributes, to target: String
+        _ source: VolumePath, _ attributes: Attributes, to target: LocalPath
     ) async throws(TransferError) {
-        if !options.replaces, try LocalFile.status(of: target) != nil { throw .exists(target) }
-        progress.report(.began(path: target, size: attributes.size))
-        let version = VolumeFiles.versionName([
-            attributes.inode, attributes.size, UInt64(bitPattern: attributes.modified.seconds),
-            UInt64(attributes.modified.nanoseconds),
-        ])
-        let path = FilePath(target)
-        let temporary = path.removingLastComponent().appending(".\(version).lanfs-get").string
-        let file = try LocalFile.open(temporary, O_RDWR | O_CREAT | O_NOFOLLOW, 0o600, action: "create")
-        let done = UInt64(try file.status().st_size)
-        guard done <= attributes.size, lseek(file.descriptor, off_t(done), SEEK_SET) == off_t(done) else {
-            throw .damagedTemporary(temporary)
-        }
-        if done > 0 { progress.report(.moved(bytes: Int(done), resumed: true)) }
-        try await pour(source, attributes, into: file, from: done)
+        try refuseExisting(target)
+        progress.report(.began(name: target.bytes, size: attributes.size))
+        let temporary = temporaryPath(attributes, target)
+        let file = try openTemporary(temporary)
+        let done = UInt64(clamping: try file.status().st_size)
+        guard done <= attributes.size else { throw .damagedTemporary(.local(temporary)) }
+        if done > 0 { progress.report(.moved(bytes: done, resumed: true)) }
+        try await pour(source, attributes, into: file, from: done, isSparse: true)
         try finish(temporary, attributes)
-        if options.replaces {
-            guard rename(temporary, target) == 0 else {
-                throw .local(action: "replace", path: target, Errno(rawValue: errno))
-            }
-        } else {
-            // link, not rename: it fails when somebody took the name in the meantime.
-            guard link(temporary, target) == 0 else {
-                if errno == EEXIST { throw .exists(target) }
-                throw .local(action: "name", path: target, Errno(rawValue: errno))
-            }
-            unlink(temporary)
+        try place(temporary, as: target)
+        progress.report(.finished(.file))
+    }
+
+    private func temporaryPath(_ attributes: Attributes, _ target: LocalPath) -> LocalPath {
+        let version = VolumeFiles.versionName(
+            [
+                attributes.inode, attributes.size, UInt64(bitPattern: attributes.modified.seconds),
+                UInt64(attributes.modified.nanoseconds),
+            ], of: files.volume.id.bytes + (target.name ?? []))
+        return target.replacingName(by: Array(".\(version).lanfs-get".utf8))
+    }
+
+    /// Nobody else's file and nobody else's transfer.
+    private func openTemporary(_ path: LocalPath) throws(TransferError) -> LocalFile {
+        let file = try LocalFile.open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600, action: "create")
+        let status = try file.status()
+        guard status.st_mode & S_IFMT == S_IFREG, status.st_uid == geteuid() else {
+            throw .damagedTemporary(.local(path))
         }
-        progress.report(.finished(path: target))
+        guard flock(file.descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK else {
+            throw .busy(.local(path))
+        }
+        return file
     }
 
-    private func makeWay(for target: String) throws(TransferError) {
-        guard try LocalFile.status(of: target) != nil else { return }
-        guard options.replaces else { throw .exists(target) }
-        guard unlink(target) == 0 else { throw .local(action: "replace", path: target, Errno(rawValue: errno)) }
+    private func place(_ temporary: LocalPath, as target: LocalPath) throws(TransferError) {
+        if options.replaces {
+            let outcome = temporary.withCString { temporary in target.withCString { rename(temporary, $0) } }
+            guard outcome == 0 else { throw LocalFile.failure("replace", target) }
+            return
+        }
+        // link, not rename: it fails when somebody took the name in the meantime.
+        let outcome = temporary.withCString { temporary in target.withCString { link(temporary, $0) } }
+        if outcome == 0 {
+            _ = temporary.withCString { unlink($0) }
+        } else if errno == EEXIST {
+            throw .exists(.local(target))
+        } else {
+            // A file system without hard links.
+            guard try LocalFile.status(of: target) == nil else { throw .exists(.local(target)) }
+            let outcome = temporary.withCString { temporary in target.withCString { rename(temporary, $0) } }
+            guard outcome == 0 else { throw LocalFile.failure("name", target) }
+        }
     }
 
+    /// Whether there is something to replace.
+    @discardableResult
+    private func refuseExisting(_ target: LocalPath) throws(TransferError) -> Bool {
+        guard let existing = try LocalFile.status(of: target) else { return false }
+        if existing.st_mode & S_IFMT == S_IFDIR { throw .folderInTheWay(.local(target)) }
+        guard options.replaces else { throw .exists(.local(target)) }
+        return true
+    }
+
+    /// `isSparse`: holes stay holes; what cannot be positioned gets their zeros.
     private func pour(
-        _ source: VolumePath, _ attributes: Attributes, into file: LocalFile, from start: UInt64
+        _ source: VolumePath, _ attributes: Attributes, into file: LocalFile, from start: UInt64, isSparse: Bool
     ) async throws(TransferError) {
         let opened = try await files.attempt(
             "open", source, files.volume.open(attributes.inode, flags: [.read], by: files.caller))
         defer { files.volume.release(opened.handle) }
         var offset = start
         while offset < attributes.size {
+            if isSparse {
+                let data = min(attributes.size, try await nextData(in: opened.handle, from: offset, source) ?? .max)
+                if data > offset { progress.report(.moved(bytes: data - offset, resumed: false)) }
+                offset = data
+                if offset == attributes.size { break }
+                try file.seek(to: offset)
+            }
             let bytes = try await files.attempt(
                 "read", source, files.volume.read(opened.handle, offset: offset, count: Self.pieceSize))
             if bytes.count == 0 { break }
@@ -152,21 +194,30 @@ public struct Get: Sendable {
                 try outcome.get()
             }
             offset += UInt64(bytes.count)
-            progress.report(.moved(bytes: bytes.count, resumed: false))
+            progress.report(.moved(bytes: UInt64(bytes.count), resumed: false))
+        }
+        if isSparse { try file.setSize(offset) }
+    }
+
+    /// `nil` when only a hole follows.
+    private func nextData(
+        in handle: Handle, from offset: UInt64, _ source: VolumePath
+    ) async throws(TransferError) -> UInt64? {
+        do throws(Errno) {
+            return try await files.volume.seek(handle, offset: offset, whence: KernelConstant.seekData).value()
+        } catch .noSuchAddressOrDevice {
+            return nil
+        } catch {
+            throw .failed(action: "read", .volume(source), error)
         }
     }
 
     /// Modes and times; owners only root could give away.
-    private func finish(_ path: String, _ attributes: Attributes) throws(TransferError) {
+    private func finish(_ path: LocalPath, _ attributes: Attributes) throws(TransferError) {
         let times = [timespec(attributes.accessed), timespec(attributes.modified)]
-        guard chmod(path, mode_t(attributes.permissions & 0o777)) == 0, utimensat(AT_FDCWD, path, times, 0) == 0 else {
-            throw .local(action: "finish", path: path, Errno(rawValue: errno))
+        let outcome = path.withCString { path in
+            chmod(path, mode_t(attributes.permissions & 0o777)) == 0 && utimensat(AT_FDCWD, path, times, 0) == 0
         }
-    }
-}
-
-extension timespec {
-    init(_ time: Timestamp) {
-        self.init(tv_sec: Int(time.seconds), tv_nsec: Int(time.nanoseconds))
+        guard outcome else { throw LocalFile.failure("finish", path) }
     }
 }

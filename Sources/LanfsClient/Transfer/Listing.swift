@@ -15,32 +15,32 @@ extension Volume {
         _ path: VolumePath, isRecursive: Bool, _ visit: (VolumePath, [Listed]) throws(TransferError) -> Void
     ) async throws(TransferError) {
         let files = VolumeFiles(volume: self)
-        guard let attributes = try await files.find(path) else { throw .notFound(path.description) }
+        guard let attributes = try await files.find(path) else { throw .notFound(.volume(path)) }
         guard attributes.type == .directory else {
+            if path.isDirectory { throw .notFolder(.volume(path)) }
             return try visit(path.parent, [try await files.listed(path, attributes)])
         }
-        if path.isDirectory || attributes.type == .directory {
-            var directories = [(path, attributes)]
-            while let (path, attributes) = directories.popLast() {
-                var listed: [Listed] = []
-                for entry in try await files.entries(of: attributes.inode, at: path) {
-                    guard let attributes = entry.attributes else { continue }
-                    listed.append(try await files.listed(path.appending(entry.entry.name), attributes))
-                }
-                try visit(path, listed)
-                guard isRecursive else { return }
-                directories += listed.filter { $0.attributes.type == .directory }.map { ($0.path, $0.attributes) }
-                    .reversed()
+        var directories = [(path, attributes)]
+        while let (path, attributes) = directories.popLast() {
+            var listed: [Listed] = []
+            for entry in try await files.entries(of: attributes.inode, at: path) {
+                guard let attributes = entry.attributes else { continue }
+                listed.append(try await files.listed(path.appending(entry.entry.name), attributes))
             }
+            listed.sort { ($0.path.name ?? []).lexicographicallyPrecedes($1.path.name ?? []) }
+            try visit(path, listed)
+            guard isRecursive else { return }
+            directories += listed.filter { $0.attributes.type == .directory }.map { ($0.path, $0.attributes) }
+                .reversed()
         }
     }
 
-    /// Removes a file, or a directory: with everything in it when `isRecursive`, else only an empty one is refused too.
+    /// Removes a file, or a directory: only when `isRecursive`, and then with everything in it.
     public func remove(_ path: VolumePath, isRecursive: Bool) async throws(TransferError) {
         let files = VolumeFiles(volume: self)
-        guard let attributes = try await files.find(path) else { throw .notFound(path.description) }
-        guard let name = path.name else { throw .remote(action: "remove", path: "/", .resourceBusy) }
-        guard let parent = try await files.find(path.parent) else { throw .notFound(path.parent.description) }
+        guard let attributes = try await files.find(path) else { throw .notFound(.volume(path)) }
+        guard let name = path.name else { throw .failed(action: "remove", .volume(path), .resourceBusy) }
+        guard let parent = try await files.find(path.parent) else { throw .notFound(.volume(path.parent)) }
         try await files.remove(path, name, attributes, from: parent.inode, isRecursive)
     }
 }
@@ -58,7 +58,7 @@ extension VolumeFiles {
         guard attributes.type == .directory else {
             return try await attempt("remove", path, volume.unlink(name, in: parent, by: caller))
         }
-        guard isRecursive else { throw .isDirectory(path.description) }
+        guard isRecursive else { throw .isFolder(.volume(path)) }
         for entry in try await entries(of: attributes.inode, at: path) {
             guard let child = entry.attributes else { continue }
             try await remove(path.appending(entry.entry.name), entry.entry.name, child, from: attributes.inode, true)

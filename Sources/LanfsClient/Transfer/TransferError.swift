@@ -1,41 +1,62 @@
-import LanfsFileSystem
 import SystemPackage
 
-/// Why a transfer, or a part of it, did not happen. Paths are as the person wrote them.
+/// Why a transfer, or a part of it, did not happen.
 public enum TransferError: Error, Sendable, CustomStringConvertible {
-    case local(action: String, path: String, Errno)
-    case remote(action: String, path: String, Errno)
-    case notFound(String)
-    case exists(String)
-    case isDirectory(String)
-    case notDirectory(String)
-    case badPath(String)
-    case special(String)
-    case damagedTemporary(String)
+    case failed(action: String, TransferPlace, Errno)
+    case notFound(TransferPlace)
+    /// Several sources need a folder.
+    case folderMissing(TransferPlace)
+    case exists(TransferPlace)
+    /// A folder among the sources, without `isRecursive`.
+    case isFolder(TransferPlace)
+    case folderInTheWay(TransferPlace)
+    case notFolder(TransferPlace)
+    /// Neither file, folder nor symbolic link.
+    case special(TransferPlace)
+    case damagedTemporary(TransferPlace)
+    /// Another transfer is writing it.
+    case busy(TransferPlace)
 
     public var description: String {
         switch self {
-        case .local(let action, let path, let errno): "cannot \(action) \(path): \(errno)"
-        case .remote(let action, let path, let errno): "cannot \(action) \(path) in the volume: \(errno)"
-        case .notFound(let path): "there is no \(path)"
-        case .exists(let path): "\(path) exists already; replace it with -f"
-        case .isDirectory(let path): "\(path) is a directory; take it with everything in it with -r"
-        case .notDirectory(let path): "\(path) is not a directory"
-        case .badPath(let path): "\(path): '..' has no meaning in a volume's paths; write the path from the volume's root"
-        case .special(let path): "\(path) is neither a file, a directory nor a symbolic link; skipped"
-        case .damagedTemporary(let path): "\(path), left by an interrupted transfer, is not what it should be; remove it"
+        case .failed(let action, let place, let errno): "cannot \(action) \(place): \(errno)"
+        case .notFound(let place): "there is no \(place)"
+        case .folderMissing(let place):
+            "there is no folder \(place), and several sources need one; a '/' behind its name lets it be made"
+        case .exists(let place): "\(place) exists already; -f replaces it"
+        case .isFolder(let place): "\(place) is a folder; -r takes it with all it contains"
+        case .folderInTheWay(let place): "\(place) is a folder, and no file replaces a folder"
+        case .notFolder(let place): "\(place) is not a folder"
+        case .special(let place): "\(place) is neither a file, a folder nor a symbolic link, and is left out"
+        case .damagedTemporary(let place):
+            "\(place), left by an interrupted transfer, is not what it should be; remove it and try again"
+        case .busy(let place): "another transfer is writing \(place); wait for it, or end it"
+        }
+    }
+
+    /// Whether what comes after in the same transfer would fail too: no room, no server, nothing to write to.
+    public var endsTransfer: Bool {
+        guard case .failed(_, let place, let errno) = self else { return false }
+        switch errno {
+        case .noSpace, .diskQuotaExceeded, .readOnlyFileSystem, .brokenPipe: return true
+        case .ioError, .timedOut, .interrupted:
+            if case .volume = place { return true }
+            return false
+        default: return false
         }
     }
 }
 
 /// What a transfer tells about itself as it goes.
 public struct TransferProgress: Sendable {
+    public enum Kind: Sendable { case file, folder, link }
+
     public enum Event: Sendable {
-        /// A file begins; `size` is `nil` when it is not known (standard input).
-        case began(path: String, size: UInt64?)
+        /// A file begins; `size` is `nil` when it is not known (standard input). `name`: in the volume or here, any bytes.
+        case began(name: [UInt8], size: UInt64?)
         /// This many bytes more are done; `resumed` ones were done by an earlier, interrupted run.
-        case moved(bytes: Int, resumed: Bool)
-        case finished(path: String)
+        case moved(bytes: UInt64, resumed: Bool)
+        case finished(Kind)
         /// This part was left out; the rest goes on.
         case skipped(TransferError)
     }
@@ -45,10 +66,20 @@ public struct TransferProgress: Sendable {
     public init(report: @escaping @Sendable (Event) -> Void) {
         self.report = report
     }
+
+    /// Does one part of a transfer; what fails in it is told and left out, unless everything after would fail as well.
+    func attempting(_ part: () async throws(TransferError) -> Void) async throws(TransferError) {
+        do throws(TransferError) {
+            try await part()
+        } catch {
+            if error.endsTransfer { throw error }
+            report(.skipped(error))
+        }
+    }
 }
 
 public struct TransferOptions: Sendable {
-    /// Directories with everything in them.
+    /// Folders with all they contain.
     public var isRecursive: Bool
     /// Existing targets are replaced.
     public var replaces: Bool

@@ -15,7 +15,7 @@ struct VolumeFiles: Sendable {
         do throws(Errno) {
             return try await outcome.value()
         } catch {
-            throw .remote(action: action, path: path.description, error)
+            throw .failed(action: action, .volume(path), error)
         }
     }
 
@@ -23,19 +23,19 @@ struct VolumeFiles: Sendable {
         do throws(Errno) {
             return try await volume.find(path)
         } catch .notDirectory {
-            throw .notDirectory(path.parent.description)
+            throw .notFolder(.volume(path.parent))
         } catch {
-            throw .remote(action: "look up", path: path.description, error)
+            throw .failed(action: "look up", .volume(path), error)
         }
     }
 
     /// The directory at `path`, made with those above it where missing.
     func directory(at path: VolumePath) async throws(TransferError) -> InodeNumber {
         if let found = try await find(path) {
-            guard found.type == .directory else { throw .notDirectory(path.description) }
+            guard found.type == .directory else { throw .notFolder(.volume(path)) }
             return found.inode
         }
-        guard let name = path.name else { throw .notFound(path.description) }
+        guard let name = path.name else { throw .notFound(.volume(path)) }
         let parent = try await directory(at: path.parent)
         return try await attempt(
             "make", path, volume.makeDirectory(name, in: parent, permissions: 0o755, by: caller)
@@ -61,9 +61,9 @@ struct VolumeFiles: Sendable {
         return entries
     }
 
-    /// Sixteen hexadecimal digits that name a version of a file: another size or time, another name.
-    static func versionName(_ parts: [UInt64]) -> String {
+    /// Sixteen hexadecimal digits that name a version of a file: another source, target, size or time, another name.
+    static func versionName(_ parts: [UInt64], of names: [UInt8]) -> String {
         let bytes = parts.flatMap { part in withUnsafeBytes(of: part.bigEndian) { Array($0) } }
-        return Hex.encode(sha256(bytes).prefix(8))
+        return Hex.encode(sha256(bytes + names).prefix(8))
     }
 }

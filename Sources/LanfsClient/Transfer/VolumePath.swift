@@ -1,8 +1,7 @@
 import LanfsFileSystem
 import SystemPackage
 
-/// A path in a volume: names from the root down. `.` and empty parts say nothing; `..` is refused, because a one-off
-/// transfer has no place it stands in.
+/// A path in a volume: names from the root down.
 public struct VolumePath: Hashable, Sendable, CustomStringConvertible {
     public var names: [[UInt8]]
     /// It was written with a `/` at its end: a directory is meant.
@@ -13,20 +12,17 @@ public struct VolumePath: Hashable, Sendable, CustomStringConvertible {
         self.isDirectory = isDirectory
     }
 
-    /// `nil` for a path with `..`.
-    public init?(_ text: [UInt8]) {
-        let parts = text.split(separator: UInt8(ascii: "/")).map(Array.init).filter { $0 != Array(".".utf8) }
-        guard !parts.contains(Array("..".utf8)) else { return nil }
-        names = parts
-        isDirectory = text.last == UInt8(ascii: "/") || parts.isEmpty
-    }
-
     public var name: [UInt8]? { names.last }
     public var parent: VolumePath { VolumePath(names: Array(names.dropLast()), isDirectory: true) }
 
     public func appending(_ name: [UInt8]) -> VolumePath { VolumePath(names: names + [name]) }
 
-    public var description: String { names.isEmpty ? "/" : String(decoding: Array(names.joined(separator: [UInt8(ascii: "/")])), as: UTF8.self) }
+    /// With a leading slash.
+    public var bytes: [UInt8] {
+        names.isEmpty ? [UInt8(ascii: "/")] : names.flatMap { [UInt8(ascii: "/")] + $0 }
+    }
+
+    public var description: String { TransferPlace.shown(bytes) }
 }
 
 extension Outcome {

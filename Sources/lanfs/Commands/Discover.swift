@@ -52,7 +52,7 @@ enum Discover {
             table.add([
                 Printable.text(Array(server.name.utf8)), server.endpoints.first?.description ?? "",
                 HumanSize.compact(server.free), HumanSize.compact(server.capacity), milliseconds(server.roundTrip),
-                fingerprint(of: server.server.bytes), volume == nil ? "-" : server.holdsVolume ? "yes" : "no",
+                fingerprint(of: server.server.bytes), volume == nil ? "" : server.holdsVolume ? "yes" : "no",
             ])
         }
         return table.text
@@ -64,19 +64,18 @@ enum Discover {
     }
 
     private static func json(_ found: [FoundServer], _ volume: VolumeID?) -> String {
-        JSONValue.array(
-            found.map { server in
-                .object([
-                    .init("name", .string(server.name)),
-                    .init("addresses", .array(server.endpoints.map { .string($0.description) })),
-                    .init("free", .unsigned(server.free)), .init("capacity", .unsigned(server.capacity)),
-                    .init("round_trip_us", .integer(microseconds(server.roundTrip))),
-                    .init("fingerprint", .string(fingerprint(of: server.server.bytes))),
-                    .init("server", .string(server.server.hex)),
-                    .init("holds_volume", volume == nil ? .null : .bool(server.holdsVolume)),
-                ])
-            }
-        ).text + "\n"
+        found.map { server in
+            let endpoint = server.endpoints.first
+            let object = JSONValue.object([
+                .init("name", .string(server.name)), .init("fingerprint", .string(fingerprint(of: server.server.bytes))),
+                .init("address", endpoint.map { .string($0.host) } ?? .null),
+                .init("port", endpoint.map { .integer(Int64($0.port)) } ?? .null),
+                .init("free", .unsigned(server.free)), .init("capacity", .unsigned(server.capacity)),
+                .init("round_trip_us", .integer(microseconds(server.roundTrip))),
+                .init("holds_volume", volume == nil ? .null : .bool(server.holdsVolume)),
+            ])
+            return object.text + "\n"
+        }.joined()
     }
 
     private static func microseconds(_ duration: Duration) -> Int64 {

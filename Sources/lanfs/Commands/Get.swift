@@ -5,24 +5,21 @@ enum Get {
     static func run(_ options: GetOptions) async throws(CommandError) -> ExitCode {
         let session = ClientSession(options.client)
         let volume = try await session.open(try session.key(), create: false) { $0.readOnly = true }
-        let report = TransferReport(options.client.common.verbosity)
+        defer { volume.abandon() }
+        let report = TransferReport("lanfs get", options.client.common.verbosity)
         let get = LanfsClient.Get(
             from: volume, options: TransferOptions(isRecursive: options.recursive, replaces: options.force),
             progress: report.progress)
-        let sources = options.sources.map { LanfsClient.VolumePath(names: $0.components, isDirectory: $0.namesFolder) }
+        let sources = options.sources.map { LanfsClient.VolumePath($0) }
         do throws(TransferError) {
             switch options.target {
             case .standardOutput:
                 for source in sources { try await get.runToOutput(source) }
-            case .path(let path): try await get.run(sources, to: path.text)
+            case .path(let path): try await get.run(sources, to: LanfsClient.LocalPath(path.bytes))
             }
         } catch {
-            report.end()
-            volume.abandon()
-            throw CommandError(error)
+            report.fail(CommandError(error))
         }
-        report.end()
-        volume.abandon()
-        return try report.result(json: options.json)
+        return try report.end(json: options.json)
     }
 }

@@ -2,6 +2,7 @@ import Glibc
 import LanfsClient
 import LanfsCrypto
 import LanfsLocal
+import SystemPackage
 
 /// `lanfs keygen`.
 enum Keygen {
@@ -15,13 +16,30 @@ enum Keygen {
         case .importPhrase:
             try save(readPhrase(), options, directories)
         case .exportPhrase:
-            let phrase = try load(options, directories).phrase
-            try StandardOutput.print((options.json ? JSONValue.object([.init("phrase", .string(phrase))]).text : phrase) + "\n")
+            let key = try load(options, directories)
+            try print(key, phrase: key.phrase, options, options.key.path(directories))
         case .showID:
-            let id = Hex.encode(try load(options, directories).volumeID)
-            try StandardOutput.print((options.json ? JSONValue.object([.init("volume", .string(id))]).text : id) + "\n")
+            try print(try load(options, directories), phrase: nil, options, options.key.path(directories))
         }
         return .success
+    }
+
+    /// The volume's id or the phrase; as JSON all there is to say.
+    private static func print(
+        _ key: VolumeKey, phrase: String?, _ options: KeygenOptions, _ path: FilePath?
+    ) throws(CommandError) {
+        let id = Hex.encode(key.volumeID)
+        guard options.json else { return try StandardOutput.print((phrase ?? id) + "\n") }
+        var members: [JSONValue.Member] = []
+        if case .named(let name) = options.key {
+            members.append(.init("name", .string(name)))
+        } else {
+            members.append(.init("name", .null))
+        }
+        members.append("file", bytes: Array(path?.string.utf8 ?? "".utf8))
+        members.append(.init("volume", .string(id)))
+        if let phrase { members.append(.init("phrase", .string(phrase))) }
+        try StandardOutput.print(JSONValue.object(members).text + "\n")
     }
 
     private static func load(
@@ -38,16 +56,10 @@ enum Keygen {
         _ key: VolumeKey, _ options: KeygenOptions, _ directories: UserDirectories
     ) throws(CommandError) {
         let path = try KeyMaking.save(key, as: options.key.text, directories)
-        let id = Hex.encode(key.volumeID)
-        if options.json {
-            try StandardOutput.print(
-                JSONValue.object([.init("volume", .string(id)), .init("file", .string(path.string))]).text + "\n")
-        } else {
-            try StandardOutput.print(id + "\n")
-            if options.common.verbosity != .quiet {
-                StandardError.write(
-                    "lanfs: the key of this new volume is in \(path); keep a copy: without it nobody can read the volume\n")
-            }
+        try print(key, phrase: nil, options, path)
+        if options.common.verbosity == .normal, !options.json {
+            StandardError.write(
+                "lanfs: the volume's key is in \(path)\nlanfs: keep a copy: nobody can read the volume without it\n")
         }
     }
 

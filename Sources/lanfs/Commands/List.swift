@@ -8,46 +8,54 @@ enum List {
         let session = ClientSession(options.client)
         let volume = try await session.open(try session.key(), create: false) { $0.readOnly = true }
         defer { volume.abandon() }
-        var output = StandardOutput()
-        var json: [JSONValue] = []
-        let isHeaded = options.recursive || options.paths.count > 1
+        let report = TransferReport("lanfs ls", options.client.common.verbosity)
         var isFirst = true
-        var worst = ExitCode.success
         for path in options.paths {
-            do {
-                let target = LanfsClient.VolumePath(names: path.components, isDirectory: path.namesFolder)
-                var listings: [(LanfsClient.VolumePath, [Listed])] = []
-                try await volume.list(target, isRecursive: options.recursive) { listings.append(($0, $1)) }
-                for (directory, entries) in listings {
-                    let shown = options.all ? entries : entries.filter { $0.path.name?.first != UInt8(ascii: ".") }
-                    if options.json {
-                        json += shown.map(member)
-                        continue
+            var unwritten: CommandError?
+            do throws(TransferError) {
+                let path = LanfsClient.VolumePath(path)
+                try await volume.list(path, isRecursive: options.recursive) { (folder, entries) throws(TransferError) in
+                    guard unwritten == nil else { return }
+                    do throws(CommandError) {
+                        try print(entries, of: folder, isFirst: isFirst, options)
+                    } catch {
+                        unwritten = error
                     }
-                    if isHeaded { try output.write("\(isFirst ? "" : "\n")\(directory):\n") }
                     isFirst = false
-                    try output.write(options.long ? long(shown, options) : short(shown, options))
                 }
-            } catch let error as TransferError {
-                StandardError.write("lanfs ls: \(error)\n")
-                worst = CommandError(error).code
-            } catch let error as CommandError {
-                throw error
             } catch {
-                throw CommandError(.failure, "\(error)")
+                report.fail(CommandError(error))
+                if error.endsTransfer { break }
             }
+            if let unwritten { throw unwritten }
         }
-        if options.json { try output.write(JSONValue.array(json).text + "\n") }
-        try output.flush()
-        return worst
+        return try report.end(json: false)
     }
 
-    private static func short(_ entries: [Listed], _ options: ListOptions) -> String {
-        let names = entries.map { Printable.text($0.path.name ?? []) }
-        if let columns = Terminal.columns(STDOUT_FILENO), !options.onePerLine {
-            return TextTable.grid(names, columns: columns)
+    private static func print(
+        _ entries: [Listed], of folder: LanfsClient.VolumePath, isFirst: Bool, _ options: ListOptions
+    ) throws(CommandError) {
+        var output = StandardOutput()
+        if options.json {
+            for entry in entries { try output.write(json(entry).encoded + [UInt8(ascii: "\n")]) }
+            return try output.flush()
         }
-        return names.map { $0 + "\n" }.joined()
+        let shown = options.all ? entries : entries.filter { $0.path.name?.first != UInt8(ascii: ".") }
+        let isTyped = Terminal.isTerminal(STDOUT_FILENO)
+        if options.recursive || options.paths.count > 1 {
+            try output.write((isFirst ? "" : "\n") + "\(Printable.text(folder.bytes)):\n")
+        }
+        if options.long {
+            try output.write(long(shown, options))
+        } else if let columns = Terminal.columns(STDOUT_FILENO), !options.onePerLine {
+            try output.write(TextTable.grid(shown.map { Printable.text($0.path.name ?? []) }, columns: columns))
+        } else {
+            for entry in shown {
+                let name = entry.path.name ?? []
+                try output.write((isTyped ? Array(Printable.text(name).utf8) : name) + [UInt8(ascii: "\n")])
+            }
+        }
+        try output.flush()
     }
 
     private static func long(_ entries: [Listed], _ options: ListOptions) -> String {
@@ -91,24 +99,52 @@ enum List {
         var seconds = time_t(time.seconds)
         var parts = tm()
         localtime_r(&seconds, &parts)
-        var text = [CChar](repeating: 0, count: 32)
-        let count = strftime(&text, text.count, "%Y-%m-%d %H:%M", &parts)
-        return String(decoding: text[..<count].map(UInt8.init(bitPattern:)), as: UTF8.self)
+        return formatted(parts, "%Y-%m-%d %H:%M")
     }
 
-    private static func member(_ entry: Listed) -> JSONValue {
+    private static func json(_ entry: Listed) -> JSONValue {
         let attributes = entry.attributes
+        let type =
+            switch attributes.type {
+            case .regular: "file"
+            case .directory: "folder"
+            case .symlink: "symlink"
+            case .fifo: "fifo"
+            case .socket: "socket"
+            case .characterDevice: "character"
+            case .blockDevice: "block"
+            }
         var members: [JSONValue.Member] = []
-        members.append("path", bytes: Array(entry.path.names.joined(separator: [UInt8(ascii: "/")])))
-        members.append(.init("type", .string("\(attributes.type)")))
+        members.append("path", bytes: entry.path.bytes)
+        members.append(.init("type", .string(type)))
         members.append(.init("mode", .unsigned(UInt64(attributes.permissions))))
         members.append(.init("links", .unsigned(UInt64(attributes.linkCount))))
-        members.append(.init("uid", .unsigned(UInt64(attributes.user))))
-        members.append(.init("gid", .unsigned(UInt64(attributes.group))))
+        members.append(.init("user", .unsigned(UInt64(attributes.user))))
+        members.append(.init("group", .unsigned(UInt64(attributes.group))))
         members.append(.init("size", .unsigned(attributes.size)))
-        members.append(.init("modified", .integer(attributes.modified.seconds)))
-        members.append(.init("modified_ns", .unsigned(UInt64(attributes.modified.nanoseconds))))
+        members.append(.init("modified", .string(utc(attributes.modified))))
         if let target = entry.target { members.append("target", bytes: target) }
         return .object(members)
     }
+
+    /// RFC 3339.
+    private static func utc(_ time: Timestamp) -> String {
+        var seconds = time_t(time.seconds)
+        var parts = tm()
+        gmtime_r(&seconds, &parts)
+        let nanoseconds = String(time.nanoseconds)
+        return formatted(parts, "%Y-%m-%dT%H:%M:%S.") + String(repeating: "0", count: max(0, 9 - nanoseconds.count))
+            + nanoseconds + "Z"
+    }
+
+    private static func formatted(_ parts: tm, _ format: String) -> String {
+        var text = [CChar](repeating: 0, count: 64)
+        var parts = parts
+        let count = strftime(&text, text.count, format, &parts)
+        return String(decoding: text[..<count].map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+}
+
+extension LanfsClient.VolumePath {
+    init(_ path: VolumePath) { self.init(names: path.components, isDirectory: path.namesFolder) }
 }

@@ -5,18 +5,21 @@ enum Remove {
     static func run(_ options: RemoveOptions) async throws(CommandError) -> ExitCode {
         let session = ClientSession(options.client)
         let volume = try await session.open(try session.key(), create: false)
-        var worst = ExitCode.success
+        let report = TransferReport("lanfs rm", options.client.common.verbosity)
         for path in options.paths {
             do throws(TransferError) {
-                try await volume.remove(
-                    LanfsClient.VolumePath(names: path.components), isRecursive: options.recursive)
+                try await volume.remove(LanfsClient.VolumePath(path), isRecursive: options.recursive)
             } catch {
                 if case .notFound = error, options.force { continue }
-                StandardError.write("lanfs rm: \(error)\n")
-                worst = CommandError(error).code
+                report.fail(CommandError(error))
+                if error.endsTransfer { break }
             }
         }
-        try await session.close(volume)
-        return worst
+        do throws(CommandError) {
+            try await session.close(volume)
+        } catch {
+            report.fail(error)
+        }
+        return try report.end(json: false)
     }
 }

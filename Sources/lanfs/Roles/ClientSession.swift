@@ -121,6 +121,11 @@ extension KeyReference {
     }
 }
 
+extension KeyReference {
+    /// Where it is.
+    func path(_ directories: UserDirectories) -> FilePath? { try? VolumeKeys(directories).path(of: text) }
+}
+
 extension LocalPath {
     /// For the interfaces that take text; other encodings than UTF-8 keep their meaning only in `bytes`.
     var text: String { String(decoding: bytes, as: UTF8.self) }
@@ -145,12 +150,15 @@ extension CommandError {
     init(_ error: TransferError) {
         let code: ExitCode =
             switch error {
-            case .notFound: .notFound
+            case .failed(_, _, .noSpace), .failed(_, _, .diskQuotaExceeded): .noSpace
+            case .notFound, .folderMissing: .notFound
             case .exists: .alreadyExists
-            case .local(_, _, .noSpace), .remote(_, _, .noSpace): .noSpace
-            case .badPath: .usage
             default: .failure
             }
-        self.init(code, error.description)
+        if case .failed(_, .standardOutput, .brokenPipe) = error {
+            self = .readerGone
+        } else {
+            self.init(code, Printable.text(error.description.utf8))
+        }
     }
 }

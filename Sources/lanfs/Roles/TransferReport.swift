@@ -4,17 +4,25 @@ import Synchronization
 /// What a transfer tells the person: a bar while it runs, a line for what was left out, a summary for scripts.
 final class TransferReport: Sendable {
     private struct State {
-        var files = 0
+        var files: UInt64 = 0
+        var folders: UInt64 = 0
+        var links: UInt64 = 0
         var bytes: UInt64 = 0
         var resumed: UInt64 = 0
-        var skipped: [TransferError] = []
+        var failures: UInt64 = 0
+        /// Of the first failure.
+        var status = ExitCode.success
         var inFile: UInt64 = 0
     }
 
     private let state = Mutex(State())
     private let meter: ProgressMeter
+    private let command: String
+    private let start = ContinuousClock.now
 
-    init(_ verbosity: CommonOptions.Verbosity) {
+    /// `command`: what messages start with.
+    init(_ command: String, _ verbosity: CommonOptions.Verbosity) {
+        self.command = command
         meter = ProgressMeter(label: [], total: nil, verbosity: verbosity)
     }
 
@@ -22,37 +30,53 @@ final class TransferReport: Sendable {
 
     private func note(_ event: TransferProgress.Event) {
         switch event {
-        case .began(let path, let size):
+        case .began(let name, let size):
             state.withLock { $0.inFile = 0 }
-            meter.describe(label: Array(path.utf8), total: size)
+            meter.describe(label: name, total: size)
         case .moved(let bytes, let resumed):
             let done = state.withLock { state in
-                if resumed { state.resumed += UInt64(bytes) } else { state.bytes += UInt64(bytes) }
-                state.inFile += UInt64(bytes)
+                state.bytes += bytes
+                if resumed { state.resumed += bytes }
+                state.inFile += bytes
                 return state.inFile
             }
             meter.update(done: done)
-        case .finished: state.withLock { $0.files += 1 }
-        case .skipped(let error):
-            state.withLock { $0.skipped.append(error) }
-            meter.note("lanfs: \(error)\n")
+        case .finished(let kind):
+            state.withLock { state in
+                switch kind {
+                case .file: state.files += 1
+                case .folder: state.folders += 1
+                case .link: state.links += 1
+                }
+            }
+        case .skipped(let error): fail(CommandError(error))
         }
     }
 
-    func end() { meter.finish() }
+    /// Tells a failure; the first one decides the exit status.
+    func fail(_ error: CommandError) {
+        state.withLock { state in
+            state.failures += 1
+            if state.status == .success { state.status = error.code }
+        }
+        if !error.message.isEmpty { meter.note("\(command): \(error.message)\n") }
+    }
 
     /// The exit status, after the summary on standard output if it was asked for.
-    func result(json: Bool) throws(CommandError) -> ExitCode {
+    func end(json: Bool) throws(CommandError) -> ExitCode {
+        meter.finish()
         let summary = state.withLock { $0 }
         if json {
+            let time = (ContinuousClock.now - start).components
+            let milliseconds = time.seconds * 1000 + time.attoseconds / 1_000_000_000_000_000
             let value = JSONValue.object([
-                .init("files", .integer(Int64(summary.files))), .init("bytes", .unsigned(summary.bytes)),
-                .init("resumed_bytes", .unsigned(summary.resumed)),
-                .init("skipped", .array(summary.skipped.map { .string($0.description) })),
+                .init("files", .unsigned(summary.files)), .init("folders", .unsigned(summary.folders)),
+                .init("links", .unsigned(summary.links)), .init("bytes", .unsigned(summary.bytes)),
+                .init("resumed_bytes", .unsigned(summary.resumed)), .init("failures", .unsigned(summary.failures)),
+                .init("milliseconds", .integer(milliseconds)),
             ])
             try StandardOutput.print(value.text + "\n")
         }
-        guard let first = summary.skipped.first else { return .success }
-        return CommandError(first).code
+        return summary.status
     }
 }
