@@ -33,6 +33,8 @@ final class RootRegister: Sendable {
         var isHeld = false
         var toldEnd: Duration?
         var isClosed = false
+        var releasesUnderWay = 0
+        var waitingForRelease: [CheckedContinuation<Void, Never>] = []
     }
 
     private let state: Mutex<State>
@@ -87,6 +89,29 @@ final class RootRegister: Sendable {
         step(.release)
     }
 
+    /// Releases, and returns once the keepers know (L2): the next client, or this one started again, need not wait.
+    func releaseAndWait() async {
+        release()
+        await withCheckedContinuation { continuation in
+            let isDone = state.withLock { state in
+                guard state.releasesUnderWay > 0 else { return true }
+                state.waitingForRelease.append(continuation)
+                return false
+            }
+            if isDone { continuation.resume() }
+        }
+    }
+
+    private func finishRelease() {
+        let waiting = state.withLock { state in
+            state.releasesUnderWay -= 1
+            guard state.releasesUnderWay == 0 else { return [CheckedContinuation<Void, Never>]() }
+            defer { state.waitingForRelease = [] }
+            return state.waitingForRelease
+        }
+        for continuation in waiting { continuation.resume() }
+    }
+
     /// Releases, and answers nobody from now on.
     func close() {
         release()
@@ -125,7 +150,10 @@ final class RootRegister: Sendable {
         switch effect {
         case .send(let keeper, let request):
             let sentAt = now
+            let isRelease = if case .release = request.body { true } else { false }
+            if isRelease { state.withLock { $0.releasesUnderWay += 1 } }
             transport(keeper, request) { [weak self] response in
+                if isRelease { self?.finishRelease() }
                 guard let response else { return }
                 self?.step(.answered(keeper, request, sentAt: sentAt, response))
             }

@@ -123,7 +123,10 @@ extension Volume {
         let patience = link.current == nil ? .milliseconds(200) : patience
         let isSaved = await patiently(upTo: patience) { await self.save() }
         defer { abandon() }
-        if case .success? = isSaved { return nil }
+        if case .success? = isSaved {
+            if link.current != nil { _ = await patiently(upTo: .seconds(1)) { await self.register.releaseAndWait() } }
+            return nil
+        }
         return try await setAside()
     }
 
