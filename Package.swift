@@ -69,7 +69,7 @@ let package = Package(
         .testTarget(name: "LanfsStoreTests", dependencies: ["LanfsStore"], swiftSettings: swift),
         .testTarget(name: "LanfsNetworkTests", dependencies: ["LanfsNetwork"], swiftSettings: swift),
         .testTarget(name: "LanfsServerTests", dependencies: ["LanfsServer"], swiftSettings: swift),
-        .testTarget(name: "LanfsClientTests", dependencies: ["LanfsClient", "LanfsServer"], swiftSettings: swift),
+        .testTarget(name: "LanfsClientTests", dependencies: ["LanfsClient", "LanfsServer", log, system] + nio, swiftSettings: swift),
         // A file system in memory, as a program that tests and measurements mount and kill.
         .executableTarget(
             name: "MountFixture", dependencies: ["LanfsMount"], path: "Tests/MountFixture", swiftSettings: swift),
