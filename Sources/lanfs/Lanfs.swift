@@ -7,8 +7,7 @@ struct Lanfs {
     static func main() {
         let words = Argument.ofProcess()
         let role = Role(words)
-        // Transfers end on Ctrl-C as any program does; what they have brought over is resumed.
-        if role != .transfer { Signals.block() }
+        if role != .brief { Signals.block() }
         let readiness = Daemon.start(foreground: role != .backgroundMount)
         Task.detached { exit(await run(words, readiness)) }
         while true { pause() }
@@ -16,15 +15,19 @@ struct Lanfs {
 
     /// What kind of life the process will have; known before anything else starts.
     private enum Role {
-        case transfer, service, backgroundMount
+        /// Ends on Ctrl-C as any program does.
+        case brief
+        /// Takes signals as events, to end in good order.
+        case service
+        case backgroundMount
 
         init(_ words: [Argument]) {
             switch try? Invocation.parse(words) {
-            case .serve?: self = .service
+            case .serve?, .put?, .get?, .remove?: self = .service
             case .mount(let options)?: self = options.foreground ? .service : .backgroundMount
             case .mountHelper(let helper)? where !helper.isRehearsal:
                 self = helper.options.foreground ? .service : .backgroundMount
-            default: self = .transfer
+            default: self = .brief
             }
         }
     }

@@ -39,7 +39,7 @@ public struct Get: Sendable {
     /// Writes one file to standard output.
     public func runToOutput(_ source: VolumePath) async throws(TransferError) {
         let attributes = try await find(source)
-        guard attributes.type == .regular else { throw .special(.volume(source)) }
+        guard attributes.type == .regular else { throw .notFile(.volume(source)) }
         progress.report(.began(name: source.bytes, size: attributes.size))
         let output = LocalFile(descriptor: 1, place: .standardOutput)
         try await pour(source, attributes, into: output, from: 0, isSparse: false)
@@ -162,9 +162,14 @@ public struct Get: Sendable {
     @discardableResult
     private func refuseExisting(_ target: LocalPath) throws(TransferError) -> Bool {
         guard let existing = try LocalFile.status(of: target) else { return false }
-        if existing.st_mode & S_IFMT == S_IFDIR { throw .folderInTheWay(.local(target)) }
-        guard options.replaces else { throw .exists(.local(target)) }
-        return true
+        switch existing.st_mode & S_IFMT {
+        case S_IFDIR: throw .folderInTheWay(.local(target))
+        case S_IFREG, S_IFLNK:
+            guard options.replaces else { throw .exists(.local(target)) }
+            return true
+        // A device would be gone for everybody.
+        default: throw .specialInTheWay(.local(target))
+        }
     }
 
     /// `isSparse`: holes stay holes; what cannot be positioned gets their zeros.

@@ -19,7 +19,8 @@ final class LocalFile: Sendable {
     ) throws(TransferError) -> LocalFile {
         let descriptor = path.withCString { Glibc.open($0, flags | O_CLOEXEC, mode) }
         guard descriptor >= 0 else {
-            throw errno == ENOENT && flags & O_CREAT == 0 ? .notFound(.local(path)) : failure(action, path)
+            guard errno == ENOENT else { throw failure(action, path) }
+            throw .notFound(.local(flags & O_CREAT == 0 ? path : path.folder))
         }
         return LocalFile(descriptor: descriptor, place: .local(path))
     }

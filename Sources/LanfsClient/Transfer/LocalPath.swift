@@ -17,13 +17,16 @@ public struct LocalPath: Hashable, Sendable {
         LocalPath(bytes.isEmpty || isDirectory ? bytes + name : bytes + [UInt8(ascii: "/")] + name)
     }
 
-    /// Another name in the same folder.
-    func replacingName(by name: [UInt8]) -> LocalPath {
-        var folder = bytes[...]
-        while folder.last == UInt8(ascii: "/") { folder.removeLast() }
-        guard let slash = folder.lastIndex(of: UInt8(ascii: "/")) else { return LocalPath(name) }
-        return LocalPath(bytes[...slash] + name)
+    /// The folder it lies in, with a slash at its end; empty for the current one.
+    var folder: LocalPath {
+        var rest = bytes[...]
+        while rest.last == UInt8(ascii: "/") { rest.removeLast() }
+        guard let slash = rest.lastIndex(of: UInt8(ascii: "/")) else { return LocalPath([]) }
+        return LocalPath(Array(bytes[...slash]))
     }
+
+    /// Another name in the same folder.
+    func replacingName(by name: [UInt8]) -> LocalPath { LocalPath(folder.bytes + name) }
 
     /// Calls `body` with the path as C knows it.
     func withCString<Value>(_ body: (UnsafePointer<CChar>) -> Value) -> Value {

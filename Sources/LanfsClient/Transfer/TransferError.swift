@@ -10,7 +10,11 @@ public enum TransferError: Error, Sendable, CustomStringConvertible {
     /// A folder among the sources, without `isRecursive`.
     case isFolder(TransferPlace)
     case folderInTheWay(TransferPlace)
+    /// A device, a pipe or a socket.
+    case specialInTheWay(TransferPlace)
     case notFolder(TransferPlace)
+    /// Only a file can be written to standard output.
+    case notFile(TransferPlace)
     /// Neither file, folder nor symbolic link.
     case special(TransferPlace)
     case damagedTemporary(TransferPlace)
@@ -26,7 +30,10 @@ public enum TransferError: Error, Sendable, CustomStringConvertible {
         case .exists(let place): "\(place) exists already; -f replaces it"
         case .isFolder(let place): "\(place) is a folder; -r takes it with all it contains"
         case .folderInTheWay(let place): "\(place) is a folder, and no file replaces a folder"
+        case .specialInTheWay(let place):
+            "\(place) is neither a file nor a symbolic link, and is not replaced; '-' writes to standard output"
         case .notFolder(let place): "\(place) is not a folder"
+        case .notFile(let place): "\(place) is not a file, and only a file can be written to standard output"
         case .special(let place): "\(place) is neither a file, a folder nor a symbolic link, and is left out"
         case .damagedTemporary(let place):
             "\(place), left by an interrupted transfer, is not what it should be; remove it and try again"

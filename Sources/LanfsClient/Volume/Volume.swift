@@ -93,6 +93,7 @@ public final class Volume: Sendable {
     ) async throws(Errno) -> Value {
         switch attempt(body) {
         case .success(let value): return value
+        case .failure(.failed(let errno)): throw errno
         case .failure(let pause): return try await resume(body, after: pause).get()
         }
     }

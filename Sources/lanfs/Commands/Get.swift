@@ -4,9 +4,12 @@ import LanfsClient
 enum Get {
     static func run(_ options: GetOptions) async throws(CommandError) -> ExitCode {
         let session = ClientSession(options.client)
-        let volume = try await session.open(try session.key(), create: false) { $0.readOnly = true }
-        defer { volume.abandon() }
+        let key = try session.key()
         let report = TransferReport("lanfs get", options.client.common.verbosity)
+        let interruption = try Interruption(of: session, report)
+        let volume = try await session.open(key, .never) { $0.readOnly = true }
+        interruption.began(with: volume)
+        defer { volume.abandon() }
         let get = LanfsClient.Get(
             from: volume, options: TransferOptions(isRecursive: options.recursive, replaces: options.force),
             progress: report.progress)

@@ -4,6 +4,7 @@ import LanfsLocal
 import LanfsMount
 import LanfsServer
 import Logging
+import Synchronization
 
 /// `lanfs mount`.
 enum Mount {
@@ -11,22 +12,26 @@ enum Mount {
     static func run(_ options: MountOptions, _ readiness: Readiness) async throws(CommandError) -> ExitCode {
         let session = ClientSession(options.client)
         let key = try session.key(whenMissing: options.embeddedServer != nil ? .make : .offer)
+        // Watched from now on: connecting may take for ever.
+        let mounted = Mutex<MountSession?>(nil)
+        try Termination.watch { signal in
+            // No signal's death: in the background the parent would take it for a crash.
+            guard let mount = mounted.withLock({ $0 }) else { exit(128 + signal) }
+            mount.unmount()
+        }
         let server = try await startServer(options, session.log)
-        let volume = try await session.open(key, create: options.create, at: server?.asVolumeServer) { volume in
+        let volume = try await session.open(key, .init(create: options.create), at: server?.asVolumeServer) { volume in
             volume.readOnly = options.readOnly
             volume.memory = Int(clamping: options.cacheMemory.bytes)
         }
         let mount = try mount(volume, options)
+        mounted.withLock { $0 = mount }
         do throws(MountError) {
             try mount.waitUntilAnswering()
             try readiness.ready()
         } catch {
             mount.unmount()
             throw CommandError(.failure, error.description)
-        }
-        Task.detached {
-            await Termination.wait()
-            mount.unmount()
         }
         let end = await mount.waitUntilUnmounted()
         let outcome = await finish(volume, session)

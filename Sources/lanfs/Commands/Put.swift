@@ -4,8 +4,11 @@ import LanfsClient
 enum Put {
     static func run(_ options: PutOptions) async throws(CommandError) -> ExitCode {
         let session = ClientSession(options.client)
-        let volume = try await session.open(try session.key(whenMissing: .offer), create: options.create)
+        let key = try session.key(whenMissing: .offer)
         let report = TransferReport("lanfs put", options.client.common.verbosity)
+        let interruption = try Interruption(of: session, report)
+        let volume = try await session.open(key, .init(create: options.create))
+        interruption.began(with: volume)
         let put = LanfsClient.Put(
             into: volume, options: TransferOptions(isRecursive: options.recursive, replaces: options.force),
             progress: report.progress)

@@ -4,8 +4,11 @@ import LanfsClient
 enum Remove {
     static func run(_ options: RemoveOptions) async throws(CommandError) -> ExitCode {
         let session = ClientSession(options.client)
-        let volume = try await session.open(try session.key(), create: false)
+        let key = try session.key()
         let report = TransferReport("lanfs rm", options.client.common.verbosity)
+        let interruption = try Interruption(of: session, report)
+        let volume = try await session.open(key, .never)
+        interruption.began(with: volume)
         for path in options.paths {
             do throws(TransferError) {
                 try await volume.remove(LanfsClient.VolumePath(path), isRecursive: options.recursive)

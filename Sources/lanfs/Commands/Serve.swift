@@ -7,7 +7,7 @@ enum Serve {
         let log = Logging.logger("lanfs", options.common.verbosity, normal: .info)
         let configuration = try ServerRole.configuration(options)
         let server = try await ServerRole.start(configuration, log)
-        await Termination.wait()
+        try await Termination.wait()
         await server.stop(within: .seconds(4))
         return .success
     }

@@ -29,9 +29,20 @@ struct ClientSession: Sendable {
             discoveryPort: Int(options.discoveryPort.number), pins: pins, directories: directories, group: group)
     }
 
+    /// Whether a volume that no server knows is made (F5).
+    enum Making {
+        /// There would be nothing to see in a new one.
+        case never
+        case ifKeyWasMadeHere
+        case always
+
+        /// `create`: the option of that name was given.
+        init(create: Bool) { self = create ? .always : .ifKeyWasMadeHere }
+    }
+
     /// Opens the volume of `key`. `at`: the server in this process, when there is one.
     func open(
-        _ key: VolumeKey, create: Bool, at embedded: VolumeServer? = nil, _ adjust: (inout VolumeOptions) -> Void = { _ in }
+        _ key: VolumeKey, _ making: Making, at embedded: VolumeServer? = nil, _ adjust: (inout VolumeOptions) -> Void = { _ in }
     ) async throws(CommandError) -> Volume {
         var volumeOptions = VolumeOptions()
         volumeOptions.timeout = options.timeout
@@ -39,7 +50,7 @@ struct ClientSession: Sendable {
         let origin = VolumeOrigin(directories)
         do throws(VolumeError) {
             guard let id = VolumeID(key.volumeID) else { throw .damaged("the volume key's public half") }
-            let mayCreate = create || origin.wasMadeHere(id)
+            let mayCreate = making == .always || making == .ifKeyWasMadeHere && origin.wasMadeHere(id)
             let server: VolumeServer
             if let embedded { server = embedded } else { server = try await finder.server(of: id, create: mayCreate) }
             let volume = try await Volume.open(
@@ -47,16 +58,21 @@ struct ClientSession: Sendable {
                 group: group, log: log)
             origin.forget(id)
             return volume
+        } catch .unknownVolume(let id) where making == .never {
+            throw CommandError(
+                .notFound,
+                "no server here knows the volume \(id.hex.prefix(16)). If it is new, its first 'lanfs put' or 'lanfs mount' makes "
+                    + "it; if it exists, start its servers or name one with --server HOST")
         } catch {
             throw CommandError(error)
         }
     }
 
     /// Saves, gives the lease back and disconnects.
-    func close(_ volume: Volume) async throws(CommandError) {
+    func close(_ volume: Volume, patience: Duration = .seconds(20)) async throws(CommandError) {
         let kept: FilePath?
         do throws(VolumeError) {
-            kept = try await volume.close()
+            kept = try await volume.close(patience: patience)
         } catch {
             throw CommandError(error)
         }

@@ -13,6 +13,7 @@ final class TransferReport: Sendable {
         /// Of the first failure.
         var status = ExitCode.success
         var inFile: UInt64 = 0
+        var isSilent = false
     }
 
     private let state = Mutex(State())
@@ -29,6 +30,7 @@ final class TransferReport: Sendable {
     var progress: TransferProgress { TransferProgress { self.note($0) } }
 
     private func note(_ event: TransferProgress.Event) {
+        if state.withLock({ $0.isSilent }) { return }
         switch event {
         case .began(let name, let size):
             state.withLock { $0.inFile = 0 }
@@ -55,11 +57,18 @@ final class TransferReport: Sendable {
 
     /// Tells a failure; the first one decides the exit status.
     func fail(_ error: CommandError) {
-        state.withLock { state in
+        let isSilent = state.withLock { state in
             state.failures += 1
             if state.status == .success { state.status = error.code }
+            return state.isSilent
         }
-        if !error.message.isEmpty { meter.note("\(command): \(error.message)\n") }
+        if !isSilent, !error.message.isEmpty { meter.note("\(command): \(error.message)\n") }
+    }
+
+    /// The person has ended it: nothing more is of interest, and what fails now fails for that reason.
+    func fallSilent() {
+        state.withLock { $0.isSilent = true }
+        meter.finish()
     }
 
     /// The exit status, after the summary on standard output if it was asked for.

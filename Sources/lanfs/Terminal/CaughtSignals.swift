@@ -10,6 +10,7 @@ struct CaughtSignals: ~Copyable {
     let descriptor: Int32
     private let writeEnd: Int32
     private let former: [(signal: Int32, action: sigaction)]
+    private let unblocked: UnblockedSignals
 
     /// Nil when no pipe can be made, or when another value lives already.
     init?() {
@@ -40,6 +41,7 @@ struct CaughtSignals: ~Copyable {
             if sigaction(signal, &action, nil) == 0 { former.append((signal, old)) }
         }
         self.former = former
+        unblocked = UnblockedSignals(Self.signals)
     }
 
     /// The signal that came, if one did.
@@ -56,6 +58,24 @@ struct CaughtSignals: ~Copyable {
         signalPipe.store(-1, ordering: .sequentiallyConsistent)
         close(descriptor)
         close(writeEnd)
+    }
+}
+
+/// While this value lives, the thread that made it, and must end it, receives signals that the process otherwise blocks:
+/// somebody who is asked something can press Ctrl-C.
+struct UnblockedSignals: ~Copyable {
+    private var former = sigset_t()
+
+    init(_ signals: [Int32]) {
+        var set = sigset_t()
+        sigemptyset(&set)
+        for signal in signals { sigaddset(&set, signal) }
+        pthread_sigmask(SIG_UNBLOCK, &set, &former)
+    }
+
+    deinit {
+        var former = former
+        pthread_sigmask(SIG_SETMASK, &former, nil)
     }
 }
 

@@ -41,11 +41,12 @@ struct ControllingTerminal: ~Copyable {
         throw CommandError(.failure, "no password was agreed on after three attempts")
     }
 
-    /// Asks a question that is answered by yes or no; an empty answer is `suggestion`, the end of input is no.
+    /// Asks a question that is answered by yes or no; an empty answer is `suggestion`, the end of input and Ctrl-C are no.
     func ask(_ question: String, suggestion: Bool) -> Bool {
+        guard let signals = CaughtSignals() else { return false }
         for _ in 0..<3 {
             write("\(question) [\(suggestion ? "Y/n" : "y/N")] ")
-            guard let answer = readLine() else {
+            guard let answer = readLine(signals) else {
                 write("\n")
                 return false
             }
@@ -61,10 +62,16 @@ struct ControllingTerminal: ~Copyable {
 
     func write(_ text: String) { _ = writeAll(Array(text.utf8), to: descriptor) }
 
-    /// One line without its end; nil at the end of input.
-    private func readLine() -> String? {
+    /// One line without its end; nil at the end of input or when a signal came.
+    private func readLine(_ signals: borrowing CaughtSignals) -> String? {
         var line: [UInt8] = []
         while line.count < 4096 {
+            var sources = [
+                pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: signals.descriptor, events: Int16(POLLIN), revents: 0),
+            ]
+            guard poll(&sources, 2, -1) >= 0 || errno == EINTR, signals.received() == nil else { return nil }
+            guard sources[0].revents != 0 else { continue }
             var byte: UInt8 = 0
             let count = read(descriptor, &byte, 1)
             if count < 0, errno == EINTR { continue }
