@@ -6,6 +6,9 @@ import SystemPackage
 public enum Outcome<Value: Sendable>: Sendable {
     case done(Value)
     case failed(Errno)
+    /// When nobody waits any more (interrupted, killed, unmounted) the work's task is cancelled: it should end soon, with
+    /// `.interrupted` if it changed nothing. A result that comes too late is taken back by the bridge: lookups are
+    /// forgotten, handles released.
     case later(@Sendable () async -> Result<Value, Errno>)
 }
 
@@ -63,8 +66,10 @@ public protocol FileSystemOperations: Sendable {
     func createUnnamed(in parent: InodeNumber, permissions: UInt16, flags: OpenFlags, by caller: Caller)
         -> Outcome<(Attributes, OpenFile)>
     func open(_ inode: InodeNumber, flags: OpenFlags, by caller: Caller) -> Outcome<OpenFile>
-    /// close(2) of one descriptor; errors of earlier writes are reported here and by `sync`.
+    /// close(2) of one descriptor; errors of earlier writes are reported here and by `sync`. Gives up the owner's range
+    /// locks on the file: the kernel sends no unlock for them.
     func flush(_ handle: Handle, lockOwner: UInt64) -> Outcome<Void>
+    /// The last descriptor is closed. Gives up the handle's whole-file lock.
     func release(_ handle: Handle)
     func read(_ handle: Handle, offset: UInt64, count: Int) -> Outcome<FileBytes>
     /// `data` is only valid during the call; everything is taken in before it returns.

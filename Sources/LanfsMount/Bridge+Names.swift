@@ -12,7 +12,8 @@ extension Bridge {
             return
         }
         let outcome = operations.makeNode(
-            name, in: parent, type: type, permissions: UInt16(mode & 0o7777), device: UInt32(truncatingIfNeeded: device),
+            name, in: parent, type: type, permissions: UInt16(mode & 0o7777),
+            device: UInt32(truncatingIfNeeded: device),
             by: request.caller)
         settle(request, outcome, .changing, as: .entry)
     }

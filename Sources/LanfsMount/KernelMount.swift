@@ -11,6 +11,8 @@ struct KernelMount: Sendable {
     var keepAlive: Int32?
     /// `major:minor`; nil when the mount table does not show it.
     var device: String?
+    /// The mount's own number; nil on kernels before 6.8.
+    var identity: UInt64?
 
     /// Directly when this is root, else through fusermount3.
     static func mount(on path: String, options: MountOptions) throws(MountError) -> KernelMount {
@@ -22,7 +24,7 @@ struct KernelMount: Sendable {
         do {
             let (connection, keepAlive) = try Fusermount.mount(
                 on: path, options: options.helperOptions, watched: options.autoUnmount)
-            return KernelMount(path: path, connection: connection, keepAlive: keepAlive, device: device(at: path))
+            return KernelMount(path, connection, keepAlive)
         } catch .helperRefused(let words) where words.contains("/dev/fuse") {
             throw .deviceUnavailable(words.contains("ermission") ? .permissionDenied : .noSuchFileOrDirectory)
         }
@@ -32,20 +34,30 @@ struct KernelMount: Sendable {
     private static func mountDirectly(on path: String, options: MountOptions) throws(MountError) -> KernelMount? {
         let connection = open("/dev/fuse", O_RDWR | O_CLOEXEC)
         guard connection >= 0 else { throw .deviceUnavailable(Errno(rawValue: errno)) }
-        let data = [
-            "fd=\(connection)", "rootmode=40000", "user_id=\(getuid())", "group_id=\(getgid())",
-        ] + options.kernelOptions
+        let data =
+            [
+                "fd=\(connection)", "rootmode=40000", "user_id=\(getuid())", "group_id=\(getgid())",
+            ] + options.kernelOptions
         guard lanfs_mount(options.source, path, "fuse.lanfs", options.flags, data.joined(separator: ",")) == 0 else {
             let error = Errno(rawValue: errno)
             close(connection)
             if error == .notPermitted { return nil }
             throw .kernelRefused(path, error)
         }
-        return KernelMount(path: path, connection: connection, keepAlive: nil, device: device(at: path))
+        return KernelMount(path, connection, nil)
     }
 
-    private static func device(at path: String) -> String? {
-        MountTable.top(at: path).flatMap { $0.isLanfs ? $0.device : nil }
+    private init(_ path: String, _ connection: Int32, _ keepAlive: Int32?) {
+        self.path = path
+        self.connection = connection
+        self.keepAlive = keepAlive
+        device = MountTable.top(at: path).flatMap { $0.isLanfs ? $0.device : nil }
+        identity = Self.identity(at: path)
+    }
+
+    private static func identity(at path: String) -> UInt64? {
+        let identity = lanfs_unique_mount_id(path)
+        return identity == 0 ? nil : identity
     }
 
     /// Whether this very mount is still in the tree.
@@ -54,11 +66,24 @@ struct KernelMount: Sendable {
         return device == nil || top.device == device
     }
 
-    /// Takes it out of the tree at once; files still open stay usable as long as requests are answered.
-    /// Returns why it did not work.
+    /// Takes it out of the tree at once; files still open stay usable as long as requests are answered. Only while the
+    /// connection is alive: device numbers of mounts that are gone are used again. Returns why it did not work.
+    @discardableResult
     func detach() -> String? {
         guard isInTree else { return nil }
         return Self.detach(path)
+    }
+
+    /// The same after the connection has ended. What lies there may be somebody's new mount by now, with our old device
+    /// number: where the kernel does not tell mounts apart for good, only a dead one goes.
+    func detachIfDead() {
+        guard isInTree else { return }
+        if let identity {
+            guard Self.identity(at: path) == identity else { return }
+        } else {
+            guard case .failure(.socketNotConnected) = MountPoint.probe(path) else { return }
+        }
+        _ = Self.detach(path)
     }
 
     static func detach(_ path: String) -> String? {

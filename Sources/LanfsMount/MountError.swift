@@ -20,6 +20,7 @@ public enum MountError: Error, Equatable, Sendable, CustomStringConvertible {
     case option(String, reason: String)
     case libraryRefused(String)
     case threadsUnavailable(Errno)
+    case unmountedMeanwhile(String)
     case noAnswer(String, seconds: Int)
 
     public var description: String {
@@ -55,6 +56,8 @@ public enum MountError: Error, Equatable, Sendable, CustomStringConvertible {
             "libfuse could not \(what)"
         case .threadsUnavailable(let errno):
             "cannot start the threads that answer the kernel: \(errno)"
+        case .unmountedMeanwhile(let path):
+            "\(path) was unmounted by somebody else while it was being mounted; try again"
         case .noAnswer(let path, let seconds):
             "\(path) is mounted but did not answer within \(seconds) s"
         }

@@ -6,8 +6,8 @@ public struct MountOptions: Equatable, Sendable {
     /// Shown as the source of the mount: `lanfs:NAME`.
     public var volumeName: String
     public var cache: CachePolicy
-    /// Threads that read requests.
-    public var threads = 4
+    /// Threads that read requests. More than there are processors gain nothing: none of them ever waits for the volume.
+    public var threads = max(2, min(8, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
     /// Largest read the kernel may ask for, bytes; nil: the kernel's own limit.
     public var maxRead: UInt32?
     /// How far the kernel reads ahead of a sequential reader, bytes; more than 128 KiB only when mounted by root.
@@ -66,7 +66,7 @@ public struct MountOptions: Equatable, Sendable {
             }
             maxRead = bytes
         default:
-            throw .option(option, reason: "is not known; see lanfs-mount(8) for those that are")
+            throw .option(option, reason: "is not known; the manual page of lanfs mount lists those that are")
         }
         if allowOther, allowRoot { throw .option(option, reason: "allow_other and allow_root exclude each other") }
     }

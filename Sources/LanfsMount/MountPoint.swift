@@ -49,7 +49,7 @@ enum MountPoint {
     }
 
     /// Whether it is a folder. On a thread of its own: a mount whose process hangs never answers, and counts as a folder.
-    private static func probe(_ path: String) -> Result<Bool, Errno> {
+    static func probe(_ path: String) -> Result<Bool, Errno> {
         let answer = ConditionLock<Result<Bool, Errno>?>(nil)
         let thread = try? PlainThread(name: "lanfs-probe") {
             var status = stat()

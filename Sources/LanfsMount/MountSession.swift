@@ -1,6 +1,7 @@
 import CFuse
 import Glibc
 import LanfsClient
+import LanfsFileSystem
 import SystemPackage
 
 /// Why a mount ended.
@@ -12,7 +13,8 @@ public enum MountEnd: Equatable, Sendable {
     case failed(Errno)
 }
 
-/// A volume mounted on a folder, from the moment the kernel knows it until nobody can reach it any more.
+/// A volume mounted on a folder, from the moment the kernel knows it until nobody can reach it any more. It lives until
+/// then, whoever lets go of it.
 public final class MountSession: Sendable {
     private struct State {
         var wantsEnd = false
@@ -25,7 +27,7 @@ public final class MountSession: Sendable {
     /// Absolute, without symbolic links.
     public let path: String
     public let invalidator: Invalidator
-    private let mount: KernelMount
+    let mount: KernelMount
     private let bridge: Bridge
     private let session: FuseSession
     private let loop: RequestLoop
@@ -48,7 +50,7 @@ public final class MountSession: Sendable {
         do {
             session = try FuseSession(bridge, options: options, connection: mount.connection)
         } catch {
-            _ = mount.detach()
+            mount.detach()
             throw error
         }
         let mounted = MountSession(mount, bridge, session, onUnmount)
@@ -56,7 +58,7 @@ public final class MountSession: Sendable {
             try mounted.start(options)
         } catch {
             // What was started ends by itself once the connection is gone.
-            _ = mount.detach()
+            mount.detach()
             mounted.loop.stop()
             throw error
         }
@@ -81,19 +83,26 @@ public final class MountSession: Sendable {
     private func start(_ options: MountOptions) throws(MountError) {
         let watcher = try PlainThread(name: "lanfs-interrupt") { [bridge] in bridge.pending.watch() }
         let notifier = try PlainThread(name: "lanfs-notify") { [invalidator] in invalidator.run() }
-        do {
+        do throws(MountError) {
             try loop.start(threads: options.threads)
-            guard bridge.agreement.wait(upTo: .seconds(10), for: { $0 }) != nil else {
-                throw MountError.kernelTooOld("it did not agree on a protocol")
-            }
+            try awaitAgreement()
             mount.setReadAhead(options.readAhead)
-            try PlainThread(name: "lanfs-unmount") { [self] in supervise(notifier: notifier, watcher: watcher) }.detach()
+            try PlainThread(name: "lanfs-unmount") { [self] in supervise(notifier: notifier, watcher: watcher) }
+                .detach()
         } catch {
             bridge.pending.close(answering: .socketNotConnected)
             invalidator.stop()
             watcher.join()
             notifier.join()
-            throw error as? MountError ?? .libraryRefused("start")
+            throw error
+        }
+    }
+
+    private func awaitAgreement() throws(MountError) {
+        let deadline = MonotonicTime.now.adding(.seconds(10))
+        while bridge.agreement.wait(upTo: .milliseconds(100), for: { $0 }) == nil {
+            if state.withLock({ $0.loopEnd }) != nil { throw .unmountedMeanwhile(path) }
+            if MonotonicTime.now > deadline { throw .kernelTooOld("it did not agree on a protocol") }
         }
     }
 
@@ -109,18 +118,30 @@ public final class MountSession: Sendable {
     /// Requests whose answers are being worked on.
     public var pendingRequests: Int { bridge.pending.count }
 
-    /// Returns when somebody who looks at the folder gets an answer.
-    public func waitUntilAnswering(upTo limit: Duration = .seconds(30)) throws(MountError) {
-        let answer = ConditionLock<Int32?>(nil)
-        let path = path
-        try PlainThread(name: "lanfs-probe") {
-            var usage = statvfs()
-            let result = statvfs(path, &usage) == 0 ? 0 : errno
-            answer.change { $0 = result }
-        }.detach()
-        switch answer.wait(upTo: limit, for: { $0 }) {
-        case 0?: return
-        case let error?: throw .mountPointUnusable(path, Errno(rawValue: error))
+    /// Returns when the volume answers what somebody who looks at the folder asks first.
+    ///
+    /// Asked of the volume and not through the folder: a process that waits for its own mount cannot be killed, for its
+    /// connection to the kernel, whose end would free it, is only closed when its last thread is gone. For the same
+    /// reason no part of this program may use the folder.
+    public func waitUntilAnswering(upTo limit: Duration = .seconds(30)) async throws(MountError) {
+        let result: Result<Attributes, Errno>?
+        switch bridge.operations.attributes(of: rootInode) {
+        case .done: return
+        case .failed(let error): throw .mountPointUnusable(path, error)
+        case .later(let work):
+            result = await withTaskGroup(of: Result<Attributes, Errno>?.self) { group in
+                group.addTask { await work() }
+                group.addTask {
+                    try? await Task.sleep(for: limit)
+                    return nil
+                }
+                defer { group.cancelAll() }
+                return await group.next() ?? nil
+            }
+        }
+        switch result {
+        case .success?: return
+        case .failure(let error)?: throw .mountPointUnusable(path, error)
         case nil: throw .noAnswer(path, seconds: Int(limit.components.seconds))
         }
     }
@@ -149,8 +170,6 @@ public final class MountSession: Sendable {
     private func supervise(notifier: PlainThread, watcher: PlainThread) {
         let end = waitForEnd()
         session.expectEnd()
-        // Nobody must find a dead mount: after an abort it is still in the tree.
-        _ = mount.detach()
         // In this order: a notification may hold a lock of the kernel's that is only free when the requests under way
         // are answered, so requests are read, and refused, until the notifier has returned.
         loop.refuse()
@@ -178,11 +197,16 @@ public final class MountSession: Sendable {
             return state.wantsEnd ? .some(nil) : nil
         }
         switch loopEnd ?? nil {
-        case .failed(let error)?: return .failed(error)
-        case .disconnected?, .stopped?: return .external
+        case .failed(let error)?:
+            mount.detach()
+            return .failed(error)
+        case .disconnected?, .stopped?:
+            // After an abort it is still in the tree: nobody must find a dead mount.
+            mount.detachIfDead()
+            return .external
         case nil: break
         }
-        _ = mount.detach()
+        mount.detach()
         // Not in use: the kernel closes the connection by itself. In use: what waits is cut off.
         _ = state.wait(upTo: .milliseconds(500)) { $0.loopEnd }
         return .requested

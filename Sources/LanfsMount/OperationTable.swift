@@ -95,7 +95,8 @@ enum OperationTable {
             // The loop leaves file information only on requests for the extended form (see RequestLoop).
             serve(raw) {
                 $0.settle(
-                    $1, $0.operations.attributes(of: inode), .readOnly, as: info == nil ? .attributes : .extendedAttributes)
+                    $1, $0.operations.attributes(of: inode), .readOnly,
+                    as: info == nil ? .attributes : .extendedAttributes)
             }
         }
         table.setattr = { raw, inode, status, set, _ in

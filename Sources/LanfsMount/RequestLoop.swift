@@ -6,8 +6,9 @@ import SystemPackage
 /// The threads that read the kernel's requests and have them served: one system call a request when it comes, one when
 /// it is answered.
 ///
-/// A thread waits in read(2) itself, not in poll(2): the kernel wakes one reader a request, but every poller. What ends
-/// the wait is the end of the connection, or a signal that only these threads take.
+/// A thread waits in read(2) itself, not in poll(2): the kernel wakes one reader a request, but every poller (measured
+/// on two cores with four threads, random reads of 4 KiB by eight: 200,000 to 250,000/s against 140,000 to 185,000). What
+/// ends the wait is the end of the connection, or a signal that only these threads take.
 final class RequestLoop: Sendable {
     enum End: Equatable, Sendable {
         /// The kernel closed the connection: unmounted.

@@ -66,6 +66,21 @@ struct InterruptTests {
         }
     }
 
+    @Test("a file that is opened too late for a process that is gone is closed again")
+    func lateOpen() async throws {
+        let m = try await Mounted()
+        try await onThread {
+            m.files.makeBehindTheKernel("deaf-open")
+            let reader = try Child(["cat", m("deaf-open")])
+            try #require(try reader.wait(upTo: .milliseconds(200)) == nil)
+            kill(reader.process, SIGKILL)
+            #expect(try reader.wait(upTo: .seconds(2)) == 128 + SIGKILL)
+        }
+        m.files.openGate()
+        try await Task.sleep(for: .milliseconds(100))
+        try await m.finish()
+    }
+
     @Test("a process that waits to write dies at once when it is killed")
     func killedWriter() async throws {
         try await mounted { m in

@@ -1,3 +1,4 @@
+import CFuse
 import Glibc
 import SystemPackage
 import Testing
@@ -159,25 +160,46 @@ struct LifecycleTests {
     @Test("a connection that somebody aborts leaves no dead mount", .enabled(if: Fuse.isRoot))
     func aborted() async throws {
         let m = try await Mounted()
-        let device = try #require(MountTable.top(at: m.path)?.device)
-        let control = "/sys/fs/fuse/connections/\(device.split(separator: ":")[1])/abort"
-        guard access(control, W_OK) == 0 else {
-            m.session.unmount()
-            await m.session.waitUntilUnmounted()
-            return
-        }
-        try await onThread { try withFile(control, O_WRONLY) { try check(write($0, "1", 1)) } }
+        let file = try await onThread { try check(open(m.path, O_RDONLY | O_DIRECTORY)) }
+        // umount -f of a folder in use: the connection is cut, the mount stays.
+        let error = try await onThread { failure { try check(umount2(m.path, Int32(MNT_FORCE))) } }
+        #expect(error == .resourceBusy)
         #expect(await m.session.waitUntilUnmounted() == .external)
         #expect(MountTable.top(at: m.path) == nil)
+        close(file)
         rmdir(m.folder)
     }
 
-    @Test("a mount that is refused leaves nothing behind")
-    func mountingAgain() async throws {
-        for _ in 0..<3 {
-            let m = try await Mounted()
-            try m.session.waitUntilAnswering()
-            try await m.finish()
+    @Test("a volume that answers is waited for", arguments: Answers.allCases)
+    func answering(_ answers: Answers) async throws {
+        let m = try await Mounted(answers)
+        try await m.session.waitUntilAnswering()
+        try await m.finish()
+    }
+
+    @Test("a new mount on the same folder survives the end of the one before")
+    func remounting() async throws {
+        let folder = try makeFolder()
+        var before: MountSession?
+        for _ in 0..<20 {
+            // The kernel gives the new mount the device number that just became free.
+            let session = try await onThread {
+                let session = try MountSession.mount(
+                    MemoryFileSystem(), on: folder, options: MountOptions(volumeName: "test"))
+                return session
+            }
+            if let before {
+                #expect(await before.waitUntilUnmounted() == .external)
+                // However late the old one looks.
+                before.mount.detachIfDead()
+            }
+            try await onThread {
+                try writeFile(folder + "/f", [1])
+                try check(umount2(folder, 0))
+            }
+            before = session
         }
+        await before?.waitUntilUnmounted()
+        rmdir(folder)
     }
 }

@@ -101,6 +101,18 @@ struct NameTests {
         }
     }
 
+    @Test("entries that a listing had no room for are not kept as known", arguments: [1, 17, 100, 255])
+    func longNames(_ length: Int) async throws {
+        try await mounted { m in
+            let expected = (0..<200).map {
+                Array(String("\($0)").utf8) + Array(repeating: 120, count: max(0, length - 3))
+            }
+            for name in expected { try check(close(check(creat(m(String(decoding: name, as: UTF8.self)), 0o644)))) }
+            let listed = try withFile(m.path, O_RDONLY | O_DIRECTORY) { try rawNames($0, buffer: 4096) }
+            #expect(sorted(listed) == sorted(expected))
+        }
+    }
+
     @Test("removing while listing neither skips nor repeats what stays")
     func removalWhileListing() async throws {
         try await mounted { m in

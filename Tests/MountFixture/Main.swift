@@ -53,19 +53,19 @@ enum MountFixture {
         }
         Signals.block()
         let daemon = Daemon.start(foreground: foreground)
-        do {
-            let session = try MountSession.mount(MemoryFileSystem(delayed: delayed), on: folder, options: options)
-            try session.waitUntilAnswering()
-            try Signals.watch { _ in session.unmount() }
-            try daemon.ready()
-            // The main thread only waits: tasks run on the pool's threads, which exist in this process only.
-            Task.detached {
+        // After the fork: the pool's threads exist in this process only.
+        Task.detached { [options, delayed] in
+            do {
+                let session = try MountSession.mount(MemoryFileSystem(delayed: delayed), on: folder, options: options)
+                try await session.waitUntilAnswering()
+                try Signals.watch { _ in session.unmount() }
+                try daemon.ready()
                 let end = await session.waitUntilUnmounted()
                 exit(end == .requested || end == .external ? 0 : 1)
+            } catch {
+                daemon.fail("\(error)")
             }
-            while true { pause() }
-        } catch {
-            daemon.fail("\(error)")
         }
+        while true { pause() }
     }
 }

@@ -160,7 +160,8 @@ public final class MemoryFileSystem: FileSystemOperations, @unchecked Sendable {
         _ name: [UInt8], in parent: InodeNumber, type: InodeType, permissions: UInt16, device: UInt32, by caller: Caller
     ) -> Outcome<Attributes> {
         answer { world throws(Errno) in
-            try world.make(name, in: parent, type: type, permissions: permissions, device: device, by: caller).attributes
+            try world.make(name, in: parent, type: type, permissions: permissions, device: device, by: caller)
+                .attributes
         }
     }
 
@@ -221,7 +222,11 @@ public final class MemoryFileSystem: FileSystemOperations, @unchecked Sendable {
     }
 
     public func open(_ inode: InodeNumber, flags: OpenFlags, by caller: Caller) -> Outcome<OpenFile> {
-        answer { world throws(Errno) in world.open(try world.node(inode), flags, caller.now) }
+        let body: @Sendable (inout World) throws(Errno) -> OpenFile = { world throws(Errno) in
+            world.open(try world.node(inode), flags, caller.now)
+        }
+        let behaviour = world.withLock { world in (try? world.node(inode))?.behaviour }
+        return behaviour == .deafOpen ? gated(body, deaf: true) : answer(body)
     }
 
     public func flush(_ handle: Handle, lockOwner: UInt64) -> Outcome<Void> {
@@ -310,7 +315,8 @@ public final class MemoryFileSystem: FileSystemOperations, @unchecked Sendable {
         }
     }
 
-    public func readDirectory(_ handle: Handle, offset: UInt64, limit: Int, attributes: Bool) -> Outcome<[ListedEntry]> {
+    public func readDirectory(_ handle: Handle, offset: UInt64, limit: Int, attributes: Bool) -> Outcome<[ListedEntry]>
+    {
         let body: @Sendable (inout World) throws(Errno) -> [ListedEntry] = { world throws(Errno) in
             try world.list(handle, offset, limit, attributes)
         }
@@ -336,7 +342,8 @@ public final class MemoryFileSystem: FileSystemOperations, @unchecked Sendable {
     ) -> Outcome<Void> {
         answer { world throws(Errno) in
             let node = try world.node(inode)
-            let create: Int32 = 1, replace: Int32 = 2
+            let create: Int32 = 1
+            let replace: Int32 = 2
             if flags & create != 0, node.extended[name] != nil { throw .fileExists }
             if flags & replace != 0, node.extended[name] == nil { throw .noExtendedAttribute }
             node.extended[name] = value

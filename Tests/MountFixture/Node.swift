@@ -93,6 +93,8 @@ enum Behaviour: Sendable {
     case stuckRead
     /// Reads wait until the gate opens, whatever happens.
     case deafRead
+    /// Opening waits until the gate opens, whatever happens.
+    case deafOpen
     case stuckWrite
     case stuckClose
     /// Listings wait, and give up when cancelled.
@@ -101,11 +103,17 @@ enum Behaviour: Sendable {
     init(_ name: [UInt8]) {
         let text = String(decoding: name, as: UTF8.self)
         self =
-            text.hasPrefix("stuck-read") ? .stuckRead
-            : text.hasPrefix("deaf-read") ? .deafRead
-            : text.hasPrefix("stuck-write") ? .stuckWrite
-            : text.hasPrefix("stuck-close") ? .stuckClose
-            : text.hasPrefix("stuck-folder") ? .stuckFolder : .ordinary
+            text.hasPrefix("stuck-read")
+            ? .stuckRead
+            : text.hasPrefix("deaf-open")
+                ? .deafOpen
+                : text.hasPrefix("deaf-read")
+                    ? .deafRead
+                    : text.hasPrefix("stuck-write")
+                        ? .stuckWrite
+                        : text.hasPrefix("stuck-close")
+                            ? .stuckClose
+                            : text.hasPrefix("stuck-folder") ? .stuckFolder : .ordinary
     }
 }
 

@@ -137,7 +137,9 @@ struct World {
         return node.attributes
     }
 
-    mutating func unlink(_ name: [UInt8], in parent: InodeNumber, directory wanted: Bool, _ caller: Caller) throws(Errno) {
+    mutating func unlink(_ name: [UInt8], in parent: InodeNumber, directory wanted: Bool, _ caller: Caller)
+        throws(Errno)
+    {
         let folder = try directory(parent)
         let node = try child(name, of: folder)
         if wanted {
@@ -235,7 +237,9 @@ struct World {
         drop(node)
     }
 
-    func write(_ handle: Handle, _ offset: UInt64, _ data: UnsafeRawBufferPointer, _ now: Timestamp) throws(Errno) -> Int {
+    func write(_ handle: Handle, _ offset: UInt64, _ data: UnsafeRawBufferPointer, _ now: Timestamp) throws(Errno)
+        -> Int
+    {
         let node = try opened(handle)
         guard let offset = Int(exactly: offset), offset < 1 << 50 else { throw .fileTooLarge }
         node.content.write(data, at: offset)
@@ -245,7 +249,9 @@ struct World {
     }
 
     func allocate(_ handle: Handle, _ mode: Int32, _ offset: UInt64, _ length: UInt64, _ now: Timestamp) throws(Errno) {
-        let keepSize: Int32 = 1, punchHole: Int32 = 2, zeroRange: Int32 = 16
+        let keepSize: Int32 = 1
+        let punchHole: Int32 = 2
+        let zeroRange: Int32 = 16
         let node = try opened(handle)
         let start = Int(clamping: offset)
         let end = start + Int(clamping: length)

@@ -58,7 +58,13 @@ extension Volume {
     }
 
     public func release(_ handle: Handle) {
-        let orphan = update { state -> InodeNumber? in
+        let orphan = update { [session = orphanage] state -> InodeNumber? in
+            if let file = state.handles.files[handle], let owner = file.wholeLockOwner {
+                state.locks.unlock(
+                    0...UInt64.max, of: FileLockOwner(session: session, number: owner),
+                    at: LockTable.Place(space: .whole, inode: file.inode))
+                state.grantLocks()
+            }
             guard let inode = state.handles.close(handle) else { return nil }
             state.noteClosed(inode)
             return inode

@@ -33,6 +33,7 @@ extension Volume {
         let owner = FileLockOwner(session: orphanage, number: number)
         let result = attempt { (state) throws(Pause) -> LockTable.Ticket? in
             let place = try state.lockPlace(handle, space)
+            if space == .whole { state.handles.update(handle) { $0.wholeLockOwner = number } }
             guard let kind = FileLockKind(range.kind) else {
                 state.locks.unlock(range.start...range.end, of: owner, at: place)
                 state.grantLocks()

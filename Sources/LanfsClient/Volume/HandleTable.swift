@@ -6,8 +6,8 @@ struct HandleTable {
         let inode: InodeNumber
         let flags: OpenFlags
         var readAhead = ReadAhead()
-        /// The newest operation whose failure this descriptor has been told of (protocol.md section 4, fsync).
-        var seenFailure: UInt64 = 0
+        /// Who holds the whole-file lock that came through this handle (flock(2)): it goes with the handle.
+        var wholeLockOwner: UInt64?
     }
 
     /// A directory being read: its entries in the order first seen, so that a position means the same entry however

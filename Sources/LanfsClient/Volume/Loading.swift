@@ -22,10 +22,9 @@ extension Volume {
     /// ask for it at the same time.
     func loadFrames(_ frames: [FrameRef]) async throws(VolumeError) {
         for task in fetcher.tasks(for: frames, of: self) {
-            switch await task.value {
-            case .success: break
-            case .failure(let error): throw error
-            }
+            // Others may want the same frames: the fetch goes on when this reader gives up.
+            guard let result = await patiently(upTo: nil, { await task.value }) else { throw .failed(.interrupted) }
+            try result.get()
         }
     }
 

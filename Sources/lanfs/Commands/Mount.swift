@@ -27,7 +27,7 @@ enum Mount {
         let mount = try mount(volume, options)
         mounted.withLock { $0 = mount }
         do throws(MountError) {
-            try mount.waitUntilAnswering()
+            try await mount.waitUntilAnswering()
             try readiness.ready()
         } catch {
             mount.unmount()

@@ -8,6 +8,7 @@ import Testing
 // cores, and the file system under test needs them for its answers.
 
 /// Runs `body` on a thread of its own.
+@discardableResult
 func onThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
     let result: Result<Value, any Error> = try await withCheckedThrowingContinuation { continuation in
         do {
