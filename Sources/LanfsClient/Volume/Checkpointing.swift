@@ -6,10 +6,11 @@ extension Volume {
     /// Folds the changes since the last checkpoint into stored nodes, when there are enough of them. The next commit's
     /// root names the result.
     func checkpointIfDue() async throws(VolumeError) {
-        guard let tree = update({ state in
+        let (taken, loads) = update { state in
             defer { state.chain.tree = nil }
-            return state.chain.wantsCheckpoint ? state.chain.tree : nil
-        }) else { return }
+            return (state.chain.wantsCheckpoint ? state.chain.tree : nil, state.loads)
+        }
+        guard let tree = taken else { return }
         var blocks: [SealedBlock] = []
         let checkpoint = tree.checkpoint { payloads in
             let block = SealedBlock(frames: payloads)
@@ -20,6 +21,8 @@ extension Volume {
         for block in blocks { await self.blocks.upload(block, gcEpoch: gcEpoch) }
         let stored = blocks
         try await runToEnd { (state) throws(Pause) in
+            // The lease was lost meanwhile, and another client went on: this is a checkpoint of the past.
+            guard state.loads == loads else { return }
             try state.install(checkpoint, blocks: stored)
         }
     }

@@ -8,14 +8,18 @@ extension Volume {
 
     /// Makes one commit of everything acknowledged so far: seal, send, flush, move the root.
     ///
+    /// - Parameter mayAcquire: get the lease when it is not held; otherwise that is an error.
     /// - Returns: the operations that are now in a chosen root are those up to this one.
-    func commit() async throws(VolumeError) -> UInt64 {
+    func commit(mayAcquire: Bool = true) async throws(VolumeError) -> UInt64 {
         if let prepared = current({ $0.prepared }) {
             // An earlier commit whose outcome is not known comes first, under its own number (P5).
             try await finish(prepared)
         }
-        guard current({ $0.hasUncommittedWork }) else { return current { $0.operations } }
-        try await holdLease()
+        // Housekeeping alone is no reason to take the lease from whoever has it.
+        let isHeld = register.isHeld
+        guard current({ isHeld ? $0.hasUncommittedWork : $0.hasUnsavedWork }) else { return current { $0.operations } }
+        guard isHeld || mayAcquire else { throw .busy }
+        if !isHeld { try await acquireLease() }
         await sealBeforehand()
         let cut = try await runToEnd { (state) throws(Pause) in try state.cut(into: blocks) }
         let prepared = prepare(cut)
@@ -27,6 +31,7 @@ extension Volume {
     /// What a commit leaves to be done, after those who waited for it have gone on: fold the changes into the tree, free
     /// what died. Freeing has time, so that a stream of small commits does not pay a round trip for each.
     func afterCommit() async throws(VolumeError) {
+        guard register.isHeld else { return }
         try await checkpointIfDue()
         let isDue = update { state in
             guard ContinuousClock.now - state.houseKeptAt > .milliseconds(500) else { return false }

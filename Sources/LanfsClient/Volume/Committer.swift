@@ -6,6 +6,8 @@ final class Committer: Sendable {
     private struct State {
         var waiters: [(operations: UInt64, continuation: CheckedContinuation<Result<Void, Errno>, Never>)] = []
         var isRunning = false
+        /// L2: another client waits for the lease.
+        var handsOver = false
     }
 
     private let state = Mutex(State())
@@ -31,6 +33,13 @@ final class Committer: Sendable {
         }
     }
 
+    /// L2: another client waits. The committer itself gives the lease back, because that must not happen while a commit or
+    /// the tidying up after one is under way.
+    func handOver(_ volume: Volume) {
+        state.withLock { $0.handsOver = true }
+        start(volume)
+    }
+
     private func start(_ volume: Volume) {
         let starts = state.withLock { state in
             guard !state.isRunning else { return false }
@@ -43,9 +52,13 @@ final class Committer: Sendable {
 
     private func loop(_ volume: Volume) async {
         while true {
+            let handsOver = state.withLock { state in
+                defer { state.handsOver = false }
+                return state.handsOver
+            }
             let outcome: Result<UInt64, Errno>
             do throws(VolumeError) {
-                outcome = .success(try await volume.commit())
+                outcome = .success(try await handsOver ? volume.handOver() : volume.commit())
             } catch {
                 volume.log.error("could not save: \(error)")
                 outcome = .failure(error.errno)
@@ -63,7 +76,7 @@ final class Committer: Sendable {
                 return released
             }
             for continuation in released { continuation.resume(returning: outcome.map { _ in }) }
-            if case .success = outcome {
+            if case .success = outcome, !handsOver {
                 do throws(VolumeError) {
                     try await volume.afterCommit()
                 } catch {
@@ -71,11 +84,12 @@ final class Committer: Sendable {
                 }
             }
             let goesOn = state.withLock { state in
-                state.isRunning = !state.waiters.isEmpty
+                state.isRunning = !state.waiters.isEmpty || state.handsOver
                 return state.isRunning
             }
             if !goesOn {
-                if case .failure = outcome { noteChange(volume) }
+                // What was acknowledged meanwhile found this loop running, and its timer may be over already.
+                if volume.current({ $0.hasUnsavedWork }) { noteChange(volume) }
                 return
             }
         }

@@ -2,12 +2,6 @@ import LanfsProtocol
 import SystemPackage
 
 extension Volume {
-    /// Makes sure that this client may commit.
-    func holdLease() async throws(VolumeError) {
-        if register.isHeld { return }
-        try await acquireLease()
-    }
-
     /// Gets the write lease and with it the newest root. Work of ours that is not committed continues on the root it
     /// was based on, or not at all.
     func acquireLease() async throws(VolumeError) {
@@ -42,7 +36,7 @@ extension Volume {
             // Ours after all: the commit whose outcome was unknown. The committer finds the same and goes on.
             return
         }
-        guard !current({ $0.hasUncommittedWork }) else {
+        guard !current({ $0.hasUnsavedWork }) else {
             update { $0.failure = .ioError }
             throw .overtaken
         }
@@ -56,23 +50,30 @@ extension Volume {
             let end = register.leaseEnd
             update { state in if state.leaseEnd != nil { state.leaseEnd = end } }
         case .wanted:
-            Task.detached { await self.handOver() }
+            committer.handOver(self)
         }
     }
 
-    /// L2: another client waits. Commits what is acknowledged, then releases.
-    private func handOver() async {
-        await leaseLock.withLock {
-            guard register.isHeld else { return }
-            let operations = update { state in
-                state.leaseEnd = nil
-                return state.operations
-            }
-            if case .failure(let errno) = await committer.wait(for: operations, of: self) {
-                log.warning("another client waits to write, but this one cannot save its work yet: \(errno)")
-                return
+    /// L2: another client waits. Commits what is acknowledged, then releases. Called by the committer.
+    ///
+    /// - Returns: the operations that are now in a chosen root are those up to this one.
+    func handOver() async throws(VolumeError) -> UInt64 {
+        try await leaseLock.withLock { () async throws(VolumeError) in
+            guard register.isHeld else { return current { $0.committedOperations } }
+            // From here on whoever wants to change something waits for the lock, and then for the lease.
+            update { $0.leaseEnd = nil }
+            var covered: UInt64 = 0
+            do throws(VolumeError) {
+                covered = try await commit(mayAcquire: false)
+                try await afterCommit()
+                // A checkpoint just made is to count: the chain of change blocks must not grow with every hand-over.
+                if current({ $0.hasUncommittedWork }) { covered = try await commit(mayAcquire: false) }
+            } catch .busy {
+                // It was lost before it could be handed over. What is unsaved gets it back in its turn.
+                return current { $0.committedOperations }
             }
             register.release()
+            return covered
         }
     }
 }
@@ -100,7 +101,7 @@ extension Volume {
         else { return }
         try await leaseLock.withLock { () async throws(VolumeError) in
             // What was acknowledged here is based on the older root: the lease decides about it, not this look.
-            guard !register.isHeld, !current({ $0.hasUncommittedWork }) else { return }
+            guard !register.isHeld, !current({ $0.hasUnsavedWork }) else { return }
             try await load(newest)
         }
     }

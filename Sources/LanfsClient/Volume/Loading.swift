@@ -74,6 +74,7 @@ extension Volume {
             state.tree = tree
             state.chain = chain
             state.pending = [:]
+            state.loads += 1
             state.inodeNumbers = 0..<0
             state.changedElsewhere.formUnion(state.lookups.keys)
         }

@@ -37,6 +37,8 @@ struct VolumeState {
 
     // MARK: Standing
     var chain: CommitChain
+    /// Grows whenever the tree is replaced by what another client chose.
+    var loads = 0
     /// A commit under way, or one whose outcome is not known yet (P5).
     var prepared: PreparedCommit?
     /// This client may change the volume until then (L1); checked at every change.
@@ -116,7 +118,11 @@ struct VolumeState {
         return number
     }
 
-    var hasUncommittedWork: Bool { operations > committedOperations || !pending.isEmpty || prepared != nil }
+    /// Acknowledged and not known to be in a chosen root.
+    var hasUnsavedWork: Bool { operations > committedOperations || prepared != nil }
+
+    /// That, and our own housekeeping, which the next commit takes along and which nobody misses when it is dropped.
+    var hasUncommittedWork: Bool { hasUnsavedWork || !pending.isEmpty }
 }
 
 /// The node cache as part of the state.
