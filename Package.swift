@@ -75,6 +75,6 @@ let package = Package(
             name: "MountFixture", dependencies: ["LanfsMount"], path: "Tests/MountFixture", swiftSettings: swift),
         .testTarget(name: "LanfsMountTests", dependencies: ["LanfsMount", "MountFixture"], swiftSettings: swift),
         .testTarget(name: "lanfsTests", dependencies: ["lanfs"], swiftSettings: swift),
-        .testTarget(name: "EndToEndTests", swiftSettings: swift),
+        .testTarget(name: "EndToEndTests", dependencies: [system], swiftSettings: swift),
     ]
 )

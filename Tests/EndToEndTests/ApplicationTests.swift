@@ -1,0 +1,99 @@
+import Glibc
+import Testing
+
+@Suite("Ordinary programs on a mounted volume", .serialized, .enabled(if: Machine.canMount))
+struct ApplicationTests {
+    @Test("git commits, clones, checks and packs", .enabled(if: Machine.has("git")))
+    func git() throws {
+        try onHost { host in
+            let (one, two) = (host("one"), host("two"))
+            try host.tool("git", "init", "-q", one)
+            for folder in 0..<10 {
+                try check(mkdir(one + "/d\(folder)", 0o755))
+                for file in 0..<30 {
+                    let bytes = randomBytes(100 + file * 301, seed: UInt64(folder * 100 + file))
+                    try writeFile(one + "/d\(folder)/f\(file)", bytes)
+                }
+            }
+            try host.tool("git", "-C", one, "add", "-A")
+            try host.tool("git", "-C", one, "commit", "-q", "-m", "all")
+            try host.tool("git", "clone", "-q", one, two)
+            try host.tool("git", "-C", two, "gc", "-q")
+            for round in 0..<2 {
+                if round == 1 { try host.remount() }
+                for repository in [one, two] {
+                    try host.tool("git", "-C", repository, "fsck", "--full", "--strict")
+                    try #require(try host.tool("git", "-C", repository, "status", "--porcelain").isEmpty)
+                    try #require(try host.tool("git", "-C", repository, "ls-files").split(separator: "\n").count == 300)
+                }
+            }
+        }
+    }
+
+    @Test("sqlite keeps its transactions", .enabled(if: Machine.has("sqlite3")), arguments: ["delete", "wal"])
+    func sqlite(_ journal: String) throws {
+        try onHost { host in
+            var script = "PRAGMA journal_mode=\(journal);\nCREATE TABLE t(i INTEGER PRIMARY KEY, b BLOB);\n"
+            for number in 1...200 {
+                script += "BEGIN; INSERT INTO t VALUES(\(number), randomblob(\(number * 13)));"
+                script += "UPDATE t SET b = randomblob(50) WHERE i = \(number / 2); COMMIT;\n"
+            }
+            try writeFile(host.local("script"), Array(script.utf8))
+            try host.tool("sqlite3", "-bail", host("base"), input: host.local("script"))
+            for round in 0..<2 {
+                if round == 1 { try host.remount() }
+                let query = "PRAGMA integrity_check; SELECT count(*), sum(i) FROM t;"
+                try #require(try host.tool("sqlite3", host("base"), query) == "ok\n200|20100\n")
+            }
+        }
+    }
+
+    @Test("an archive of 2,000 files unpacks to what was packed", .enabled(if: Machine.has("tar")))
+    func tar() throws {
+        try onHost { host in
+            let source = host.local("source")
+            try Self.makeTree(source, files: 2000)
+            try host.tool("tar", "-C", source, "-cf", host.local("a.tar"), ".")
+            try check(mkdir(host("out"), 0o755))
+            try host.tool("tar", "-C", host("out"), "-xpf", host.local("a.tar"))
+            try host.remount()
+            try requireSameTree(source, host("out"))
+        }
+    }
+
+    @Test("rsync transfers nothing the second time", .enabled(if: Machine.has("rsync")))
+    func rsync() throws {
+        try onHost { host in
+            let source = host.local("source")
+            try Self.makeTree(source, files: 300)
+            try check(link(source + "/d0/f0", source + "/hard"))
+            try setAttribute(source + "/d0/f1", "user.kind", [1, 2, 3])
+            for round in 0..<3 {
+                if round == 2 { try host.remount() }
+                let text = try host.tool("rsync", "-aHX", "--stats", source + "/", host("copy/"))
+                let line = text.split(separator: "\n").first { $0.contains("regular files transferred:") }
+                let count = line?.split(separator: " ").last.map { $0.filter { $0 != "," } }
+                try #require(count == (round == 0 ? "300" : "0"), "\(text)")
+            }
+            try requireSameTree(source, host("copy"))
+            try #require(try status(host("copy/hard")).st_nlink == 2)
+            try #require(try attribute(host("copy/d0/f1"), "user.kind") == [1, 2, 3])
+        }
+    }
+
+    /// Files of 0 to 20,000 bytes in twenty folders, with modes, times and symbolic links of all kinds.
+    private static func makeTree(_ root: String, files: Int) throws {
+        var random = SplitMix64(seed: UInt64(files))
+        try check(mkdir(root, 0o755))
+        for folder in 0..<20 { try check(mkdir(root + "/d\(folder)", 0o755)) }
+        for file in 0..<files {
+            let path = root + "/d\(file % 20)/f\(file / 20)"
+            try writeFile(path, randomBytes(random.below(5) == 0 ? random.below(20_000) : random.below(900), seed: 3))
+            try check(chmod(path, [0o644, 0o600, 0o755, 0o400][random.below(4)]))
+            if file % 50 == 0 { try check(symlink("f\(file)", path + ".link")) }
+        }
+        for path in try paths(below: root).reversed() {
+            try setTime(root + "/" + path, 1_000_000_000 + random.below(700_000_000), random.below(1_000_000_000))
+        }
+    }
+}

@@ -1,0 +1,169 @@
+import Glibc
+import SystemPackage
+
+// System calls as throwing functions.
+
+@discardableResult
+func check(_ status: Int32) throws(Errno) -> Int32 {
+    guard status >= 0 else { throw Errno(rawValue: errno) }
+    return status
+}
+
+@discardableResult
+func check(_ count: Int) throws(Errno) -> Int {
+    guard count >= 0 else { throw Errno(rawValue: errno) }
+    return count
+}
+
+/// The error of a call that has to fail; nil when it succeeds.
+func failure(_ body: () throws -> Void) -> Errno? {
+    do {
+        try body()
+        return nil
+    } catch {
+        return error as? Errno
+    }
+}
+
+@discardableResult
+func withFile<Value>(
+    _ path: String, _ flags: Int32, _ mode: mode_t = 0o644, _ body: (Int32) throws -> Value
+) throws -> Value {
+    let file = try check(open(path, flags | O_CLOEXEC, mode))
+    defer { close(file) }
+    return try body(file)
+}
+
+/// All of `bytes` at `offset`, or where the file stands when it is nil.
+func writeAll(_ file: Int32, _ bytes: ArraySlice<UInt8>, at offset: Int? = nil) throws {
+    var done = 0
+    while done < bytes.count {
+        done += try bytes.withUnsafeBytes { all in
+            let rest = UnsafeRawBufferPointer(rebasing: all[done...])
+            return try check(
+                offset.map { pwrite(file, rest.baseAddress, rest.count, off_t($0 + done)) }
+                    ?? write(file, rest.baseAddress, rest.count))
+        }
+    }
+}
+
+func writeFile(_ path: String, _ bytes: [UInt8], sync: Bool = false) throws {
+    try withFile(path, O_WRONLY | O_CREAT | O_TRUNC) { file in
+        try writeAll(file, bytes[...])
+        if sync { try check(fsync(file)) }
+    }
+}
+
+func contents(_ path: String) throws -> [UInt8] {
+    try withFile(path, O_RDONLY) { file in
+        var status = stat()
+        try check(fstat(file, &status))
+        return try read(file, at: 0, upTo: max(65_536, Int(status.st_size) + 1))
+    }
+}
+
+/// Up to `count` bytes from `offset` on, fewer at the end of the file only.
+func read(_ file: Int32, at offset: Int, upTo count: Int) throws -> [UInt8] {
+    try [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+        while filled < count {
+            let rest = UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[filled...])
+            let got = try check(pread(file, rest.baseAddress, rest.count, off_t(offset + filled)))
+            if got == 0 { return }
+            filled += got
+        }
+    }
+}
+
+/// The text of a small file, empty when there is none; also for files of /proc, which tell no size.
+func readText(_ path: String) -> String {
+    let file = open(path, O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { return "" }
+    defer { close(file) }
+    var all: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 65_536)
+    while true {
+        let count = Glibc.read(file, &buffer, buffer.count)
+        if count <= 0 { return String(decoding: all, as: UTF8.self) }
+        all += buffer[..<count]
+    }
+}
+
+func status(_ path: String) throws -> stat {
+    var status = stat()
+    try check(lstat(path, &status))
+    return status
+}
+
+func exists(_ path: String) -> Bool { (try? status(path)) != nil }
+
+func linkTarget(_ path: String) throws -> String {
+    var buffer = [CChar](repeating: 0, count: 4096)
+    let count = try check(readlink(path, &buffer, buffer.count))
+    return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}
+
+/// Sets the time of modification, and that of the last access with it.
+func setTime(_ path: String, _ seconds: Int, _ nanoseconds: Int) throws {
+    let time = timespec(tv_sec: seconds, tv_nsec: nanoseconds)
+    try check(utimensat(AT_FDCWD, path, [time, time], AT_SYMLINK_NOFOLLOW))
+}
+
+/// The names in a folder, sorted byte by byte.
+func names(in path: String) throws -> [[UInt8]] {
+    guard let directory = opendir(path) else { throw Errno(rawValue: errno) }
+    defer { closedir(directory) }
+    var names: [[UInt8]] = []
+    errno = 0
+    while let entry = readdir(directory) {
+        let name = withUnsafeBytes(of: &entry.pointee.d_name) { Array($0.prefix { $0 != 0 }) }
+        if name != [46], name != [46, 46] { names.append(name) }
+        errno = 0
+    }
+    if errno != 0 { throw Errno(rawValue: errno) }
+    return names.sorted { $0.lexicographicallyPrecedes($1) }
+}
+
+/// Every path below `folder`, relative to it, folders before what is in them.
+func paths(below folder: String, _ prefix: String = "") throws -> [String] {
+    var all: [String] = []
+    for name in try names(in: folder) {
+        let path = prefix + String(decoding: name, as: UTF8.self)
+        all.append(path)
+        let full = folder + "/" + String(decoding: name, as: UTF8.self)
+        if try status(full).st_mode & S_IFMT == S_IFDIR { all += try paths(below: full, path + "/") }
+    }
+    return all
+}
+
+// Calls that glibc has but Swift's Glibc module does not declare.
+
+private func symbol<Function>(_ name: String, as type: Function.Type) throws(Errno) -> Function {
+    guard let address = dlsym(nil, name) else { throw .noFunction }
+    return unsafeBitCast(address, to: type)
+}
+
+private typealias Allocate = @convention(c) (Int32, Int32, Int, Int) -> Int32
+
+func punchHole(_ file: Int32, _ offset: Int, _ length: Int) throws {
+    let keepSizeAndPunch: Int32 = 1 | 2
+    try check(symbol("fallocate", as: Allocate.self)(file, keepSizeAndPunch, offset, length))
+}
+
+/// Where data or a hole begins from `offset` on; the constants are those of lseek(2).
+func seekData(_ file: Int32, _ offset: Int) throws -> Int { try check(Int(lseek(file, off_t(offset), 3))) }
+func seekHole(_ file: Int32, _ offset: Int) throws -> Int { try check(Int(lseek(file, off_t(offset), 4))) }
+
+private typealias SetAttribute =
+    @convention(c) (UnsafePointer<CChar>, UnsafePointer<CChar>, UnsafeRawPointer?, Int, Int32) -> Int32
+private typealias GetAttribute =
+    @convention(c) (UnsafePointer<CChar>, UnsafePointer<CChar>, UnsafeMutableRawPointer?, Int) -> Int
+
+func setAttribute(_ path: String, _ name: String, _ value: [UInt8]) throws {
+    try check(symbol("lsetxattr", as: SetAttribute.self)(path, name, value, value.count, 0))
+}
+
+func attribute(_ path: String, _ name: String) throws -> [UInt8] {
+    var buffer = [UInt8](repeating: 0, count: 65_536)
+    let count = try check(symbol("lgetxattr", as: GetAttribute.self)(path, name, &buffer, buffer.count))
+    return Array(buffer[..<count])
+}

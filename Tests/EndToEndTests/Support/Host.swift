@@ -1,0 +1,310 @@
+import Glibc
+import Synchronization
+import SystemPackage
+import Testing
+
+/// The executable under test: `LANFS_BINARY`, else the one that was built, release before debug.
+let binary: String? = {
+    let root = #filePath.split(separator: "/").dropLast(4).reduce("") { $0 + "/" + $1 }
+    let given = getenv("LANFS_BINARY").map { [String(cString: $0)] }
+    let found = (given ?? [root + "/.build/release/lanfs", root + "/.build/debug/lanfs"]).first { access($0, X_OK) == 0 }
+    if found == nil { print("nothing is tested end to end: no lanfs executable; run: swift build --product lanfs") }
+    return found
+}()
+
+enum Machine {
+    /// Whether this machine and user can mount: else the tests that mount are skipped, with the reason.
+    static let canMount: Bool = {
+        if binary == nil { return false }
+        if access("/dev/fuse", R_OK | W_OK) != 0 {
+            print("mounts are not tested end to end: /dev/fuse cannot be opened (\(Errno(rawValue: errno)))")
+            return false
+        }
+        if geteuid() != 0, !has("fusermount3") {
+            print("mounts are not tested end to end: neither root nor fusermount3")
+            return false
+        }
+        return true
+    }()
+
+    static func has(_ tool: String) -> Bool {
+        let path = getenv("PATH").map { String(cString: $0) } ?? "/usr/bin:/bin"
+        if path.split(separator: ":").contains(where: { access($0 + "/" + tool, X_OK) == 0 }) { return true }
+        print("what needs \(tool) is not tested: it is not installed")
+        return false
+    }
+}
+
+/// One machine with a home of its own: a server, a mount, and commands, all real processes.
+final class Host {
+    let folder: String
+    let mountPoint: String
+    let data: String
+    var discoveryPort: UInt16
+    /// The TCP port the server got.
+    private(set) var serverPort: UInt16 = 0
+    private(set) var server: Child?
+    private(set) var mount: Child?
+    private let watchdog: Watchdog
+    private var commands = 0
+
+    init(limit: Duration) throws {
+        var template = Array("/tmp/lanfs-end-to-end-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw Errno(rawValue: errno) }
+        folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        (mountPoint, data) = (folder + "/mnt", folder + "/data")
+        for name in ["mnt", "run", "logs", "local"] { try check(mkdir(folder + "/" + name, 0o700)) }
+        discoveryPort = try freePort()
+        watchdog = Watchdog(limit)
+    }
+
+    /// A path in the mounted volume.
+    func callAsFunction(_ name: String) -> String { mountPoint + "/" + name }
+
+    /// A path outside of the volume.
+    func local(_ name: String) -> String { folder + "/local/" + name }
+
+    private var environment: [String] {
+        let path = getenv("PATH").map { String(cString: $0) } ?? "/usr/sbin:/usr/bin:/sbin:/bin"
+        return [
+            "HOME=\(folder)", "XDG_RUNTIME_DIR=\(folder)/run", "PATH=\(path)", "LC_ALL=C", "TZ=UTC",
+            "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b.c",
+            "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b.c",
+        ]
+    }
+
+    private func start(_ arguments: [String], log: String, home: String? = nil, input: String? = nil) throws -> Child {
+        let extra = home.map { ["HOME=\($0)"] } ?? []
+        let child = try Child(
+            arguments, environment: extra + environment.dropFirst(extra.count), input: input ?? "/dev/null",
+            output: folder + "/logs/\(log).out", errors: folder + "/logs/\(log).err")
+        watchdog.watch(child)
+        return child
+    }
+
+    // MARK: The server
+
+    private func serveArguments(_ extra: [String]) throws -> [String] {
+        guard let binary else { throw Failure("no lanfs executable") }
+        return [binary, "serve", "--listen", "127.0.0.1", "--discovery-port", "\(discoveryPort)", "-d", data] + extra
+    }
+
+    /// - Parameter port: 0 for any, as the option has it.
+    func startServer(port: UInt16 = 0, _ extra: [String] = []) throws {
+        let before = readText(folder + "/logs/serve.err").utf8.count
+        let child = try start(try serveArguments(["--port", "\(port)"] + extra), log: "serve")
+        server = child
+        var address: Substring?
+        let started = eventually(.seconds(20)) {
+            let text = String(readText(child.errors).utf8.dropFirst(before)) ?? ""
+            address = text.split(separator: " ").first { $0.hasPrefix("address=127.0.0.1:") }
+            return address != nil || child.poll() != nil
+        }
+        guard started, let number = address.flatMap({ UInt16($0.dropFirst("address=127.0.0.1:".count)) }) else {
+            throw Failure("the server does not start; its status is \(child.poll().map(String.init) ?? "running")")
+        }
+        serverPort = number
+    }
+
+    /// SIGTERM; the exit status, nil when it takes longer than a server may.
+    @discardableResult
+    func stopServer() -> Int32? {
+        server?.signal(SIGTERM)
+        return server?.wait(.seconds(5))
+    }
+
+    func killServer() throws { try server?.killAndWait() }
+
+    /// Serves the same data once more, while the first server runs.
+    func serveAgain() throws -> Output { try run(try serveArguments([]), limit: .seconds(20)) }
+
+    // MARK: The mount
+
+    var isMounted: Bool {
+        readText("/proc/mounts").split(separator: "\n").contains { $0.contains(" \(mountPoint) fuse.lanfs") }
+    }
+
+    /// - Parameter server: where to look for the server; nil for discovery.
+    func startMount(_ extra: [String] = []) throws {
+        guard let binary else { throw Failure("no lanfs executable") }
+        let arguments = [binary, "mount", "-f", "--create", "--discovery-port", "\(discoveryPort)"] + extra
+        let child = try start(arguments + [mountPoint], log: "mount")
+        mount = child
+        guard eventually(.seconds(20), { isMounted || child.poll() != nil }), child.poll() == nil else {
+            throw Failure("the volume was not mounted; status \(child.poll().map(String.init) ?? "running")")
+        }
+    }
+
+    /// Ends the mount as users do, and waits for its process, which then has saved everything.
+    @discardableResult
+    func unmount(limit: Duration = .seconds(60)) throws -> Int32 {
+        let words = geteuid() == 0 ? ["umount", mountPoint] : ["fusermount3", "-u", mountPoint]
+        let result = try run(words, limit: .seconds(20))
+        guard result.status == 0 else { throw Failure("umount says: \(result.errors)") }
+        guard let status = mount?.wait(limit) else { throw Failure("the mount does not end after umount") }
+        mount = nil
+        return status
+    }
+
+    func remount() throws {
+        let status = try unmount()
+        guard status == 0 else { throw Failure("the mount ended with status \(status)") }
+        try startMount()
+    }
+
+    /// kill -9, and what the kernel still shows of the mount is taken away.
+    func killMount() throws {
+        try mount?.killAndWait()
+        mount = nil
+        try detach()
+    }
+
+    private func detach() throws {
+        guard isMounted else { return }
+        let words = geteuid() == 0 ? ["umount", "-l", mountPoint] : ["fusermount3", "-uz", mountPoint]
+        _ = try run(words, limit: .seconds(20))
+    }
+
+    // MARK: Commands
+
+    struct Output {
+        let status: Int32
+        let outputFile: String
+        let errors: String
+        var text: String { readText(outputFile) }
+    }
+
+    /// Runs a program to its end; one that takes longer than `limit` is killed, and an error.
+    func run(
+        _ arguments: [String], home: String? = nil, input: String? = nil, limit: Duration = .seconds(60)
+    ) throws -> Output {
+        commands += 1
+        let child = try start(arguments, log: "command-\(commands)", home: home, input: input)
+        guard let status = child.wait(limit) else {
+            try child.killAndWait()
+            throw Failure("\(arguments.joined(separator: " ")): not done after \(limit): \(readText(child.errors))")
+        }
+        return Output(status: status, outputFile: child.output, errors: readText(child.errors))
+    }
+
+    /// Runs a program that has to succeed; its output.
+    @discardableResult
+    func tool(_ arguments: String..., input: String? = nil, limit: Duration = .seconds(60)) throws -> String {
+        let result = try run(arguments, input: input, limit: limit)
+        guard result.status == 0 else {
+            let text = result.text.prefix(2000)
+            throw Failure("\(arguments.joined(separator: " ")): status \(result.status): \(result.errors)\(text)")
+        }
+        return result.text
+    }
+
+    func lanfs(
+        _ command: String, _ arguments: String..., home: String? = nil, port: UInt16? = nil, input: String? = nil
+    ) throws -> Output {
+        guard let binary else { throw Failure("no lanfs executable") }
+        let discovery = command == "keygen" ? [] : ["--discovery-port", "\(port ?? discoveryPort)"]
+        return try run([binary, command] + discovery + arguments, home: home, input: input)
+    }
+
+    /// What the server and the mount said: it goes into the message of a failure.
+    var logs: String {
+        var text = watchdog.expired ? "\n== the test took longer than it may; its processes were killed" : ""
+        for name in ["serve", "mount"] {
+            text += "\n== \(name)\n\(readText("\(folder)/logs/\(name).err").suffix(6000))"
+        }
+        return text
+    }
+
+    var mountLog: String { readText(folder + "/logs/mount.err") }
+
+    fileprivate func cleanUp() {
+        watchdog.stop()
+        mount?.killGroup()
+        server?.killGroup()
+        _ = mount?.wait(.seconds(10))
+        _ = server?.wait(.seconds(10))
+        try? detach()
+        // Never into a volume that is still mounted.
+        if !isMounted { _ = try? run(["rm", "-rf", "--one-file-system", folder]) }
+    }
+}
+
+/// Ends the processes of a test that takes too long, so that no system call on its mount waits for ever.
+private final class Watchdog: Sendable {
+    private let state = Mutex<(children: [Child], stopped: Bool, expired: Bool)>(([], false, false))
+
+    init(_ limit: Duration) {
+        let deadline = ContinuousClock.now + limit
+        onThread { [self] in
+            while !state.withLock({ $0.stopped }) {
+                if ContinuousClock.now > deadline {
+                    state.withLock { state in
+                        state.expired = true
+                        state.children.forEach { $0.killGroup() }
+                    }
+                    return
+                }
+                usleep(50_000)
+            }
+        }
+    }
+
+    func watch(_ child: Child) {
+        state.withLock { state in
+            state.children.removeAll { $0.poll() != nil }
+            state.children.append(child)
+        }
+    }
+
+    func stop() { state.withLock { $0.stopped = true } }
+    var expired: Bool { state.withLock { $0.expired } }
+}
+
+/// Runs `body` on a new host with a key, and a server and a mount when they are asked for. What the two said is in the
+/// message of a failure; nothing is left behind.
+func onHost(
+    serve: [String]? = [], mount: Bool = true, limit: Duration = .seconds(120),
+    location: SourceLocation = #_sourceLocation, _ body: (Host) throws -> Void
+) throws {
+    let host = try Host(limit: limit)
+    defer { host.cleanUp() }
+    do {
+        let made = try host.lanfs("keygen")
+        guard made.status == 0 else { throw Failure("keygen: status \(made.status): \(made.errors)") }
+        if let serve { try host.startServer(serve) }
+        if mount { try host.startMount() }
+        try body(host)
+    } catch is ExpectationFailedError {
+        Issue.record("the logs of the failure above: \(host.logs)", sourceLocation: location)
+    } catch {
+        Issue.record(error, "\(host.logs)", sourceLocation: location)
+    }
+}
+
+/// A UDP port of this machine that nobody uses.
+func freePort() throws -> UInt16 {
+    let descriptor = try check(socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0))
+    defer { close(descriptor) }
+    return try bindLoopback(descriptor)
+}
+
+/// Binds to any free port of 127.0.0.1, and tells which.
+func bindLoopback(_ descriptor: Int32) throws -> UInt16 {
+    var address = loopback(port: 0)
+    var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+    try withUnsafeMutablePointer(to: &address) { pointer in
+        _ = try pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { raw in
+            try check(bind(descriptor, raw, size))
+            return try check(getsockname(descriptor, raw, &size))
+        }
+    }
+    return UInt16(bigEndian: address.sin_port)
+}
+
+func loopback(port: UInt16) -> sockaddr_in {
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = port.bigEndian
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    return address
+}

@@ -1,0 +1,127 @@
+import Glibc
+import Testing
+
+@Suite("Keys, servers and one-off transfers", .serialized, .enabled(if: binary != nil))
+struct TransferTests {
+    private static let sizes = [0, 1, 32_767, 32_768, 32_769, 1 << 20, 1 << 20 + 1, 5 << 20]
+
+    @Test("files of every size come back as they went, with their modes and times")
+    func files() throws {
+        try onHost(mount: false) { host in
+            try check(mkdir(host.local("back"), 0o755))
+            for (index, size) in Self.sizes.enumerated() {
+                let bytes = randomBytes(size, seed: UInt64(size))
+                let (path, back) = (host.local("f\(size)"), host.local("back/f\(size)"))
+                let mode = mode_t([0o644, 0o600, 0o755, 0o440][index % 4])
+                try writeFile(path, bytes)
+                try check(chmod(path, mode))
+                try setTime(path, 1_234_567_890 + index, 123_456_789)
+                let put = try host.lanfs("put", path, "f\(size)")
+                try #require(put.status == 0, "\(put.errors)")
+                let get = try host.lanfs("get", "f\(size)", host.local("back/"))
+                try #require(get.status == 0, "\(get.errors)")
+                let status = try status(back)
+                try #require(try contents(back) == bytes, "a file of \(size) bytes came back changed")
+                try #require(status.st_mode & 0o7777 == mode)
+                try #require(status.st_mtim.tv_sec == 1_234_567_890 + index && status.st_mtim.tv_nsec == 123_456_789)
+            }
+            let listed = try host.lanfs("ls")
+            try #require(listed.status == 0)
+            let expected = Self.sizes.map { "f\($0)" }.sorted()
+            try #require(listed.text.split(separator: "\n").map(String.init) == expected)
+            try #require(try host.lanfs("rm", "f0", "f1").status == 0)
+            try #require(try host.lanfs("ls").text.split(separator: "\n").count == Self.sizes.count - 2)
+        }
+    }
+
+    @Test("a folder goes and comes back with all it contains")
+    func folders() throws {
+        try onHost(mount: false) { host in
+            let tree = host.local("tree")
+            for folder in [tree, tree + "/a", tree + "/a/empty"] { try check(mkdir(folder, 0o750)) }
+            for index in 0..<50 { try writeFile(tree + "/a/f\(index)", randomBytes(index * 97, seed: UInt64(index))) }
+            try writeFile(tree + "/big", randomBytes(2_500_000, seed: 9))
+            try check(symlink("a/f7", tree + "/link"))
+            for path in try paths(below: tree).reversed() { try setTime(tree + "/" + path, 1_111_111_111, 5) }
+            let put = try host.lanfs("put", "-r", tree, "/copy")
+            try #require(put.status == 0, "\(put.errors)")
+            let get = try host.lanfs("get", "-r", "/copy", host.local("back"))
+            try #require(get.status == 0, "\(get.errors)")
+            try requireSameTree(tree, host.local("back"), linkTimes: false)
+            withKnownIssue("the times of symbolic links are not kept by put and get", isIntermittent: true) {
+                try #require(try status(host.local("back/link")).st_mtim.tv_sec == 1_111_111_111)
+            }
+            try #require(try host.lanfs("rm", "/copy").status != 0, "a folder needs -r")
+            try #require(try host.lanfs("rm", "-r", "/copy").status == 0)
+            try #require(try host.lanfs("ls").text.isEmpty)
+        }
+    }
+
+    @Test("standard input and output are files too")
+    func streams() throws {
+        try onHost(mount: false) { host in
+            let bytes = randomBytes(3_000_001, seed: 4)
+            try writeFile(host.local("f"), bytes)
+            let put = try host.lanfs("put", "-", "streamed", input: host.local("f"))
+            try #require(put.status == 0, "\(put.errors)")
+            let get = try host.lanfs("get", "streamed", "-")
+            try #require(get.status == 0, "\(get.errors)")
+            try #require(try contents(get.outputFile) == bytes)
+        }
+    }
+
+    @Test("the exit status says what was wrong")
+    func refusals() throws {
+        try onHost(mount: false) { host in
+            try writeFile(host.local("f"), [1])
+            try writeFile(host.local("g"), [2])
+            try #require(try host.lanfs("put", host.local("f"), "f").status == 0)
+            try #require(try host.lanfs("put", host.local("g"), "f").status == 5)
+            try #require(try host.lanfs("get", "f", host.local("g")).status == 5)
+            try #require(try contents(host.local("g")) == [2])
+            try #require(try host.lanfs("put", "-f", host.local("g"), "f").status == 0)
+            try #require(try host.lanfs("get", "-f", "f", host.local("f")).status == 0)
+            try #require(try contents(host.local("f")) == [2])
+            try #require(try host.lanfs("get", "none", host.local("x")).status == 4)
+            try #require(try host.lanfs("ls", "none").status == 4)
+            try #require(!exists(host.local("x")))
+            try #require(try host.lanfs("keygen").status == 5)
+            try check(mkdir(host.local("home"), 0o700))
+            try #require(try host.lanfs("ls", home: host.local("home")).status == 6)
+            try #require(try host.lanfs("discover", "--wait", "200ms", port: freePort()).status == 3)
+            try #require(host.stopServer() == 0)
+            try #require(try host.lanfs("ls", "--timeout", "1s").status == 3)
+        }
+    }
+
+    @Test("a server is discovered, keeps its data to itself, and ends in time")
+    func server() throws {
+        try onHost(mount: false) { host in
+            let found = try host.lanfs("discover", "--json")
+            try #require(found.status == 0, "\(found.errors)")
+            try #require(found.text.contains("\"fingerprint\":") && found.text.contains("\(host.serverPort)"))
+            let second = try host.serveAgain()
+            try #require(second.status != 0 && second.errors.contains(host.data), "\(second.errors)")
+            try #require(host.stopServer() == 0)
+        }
+    }
+}
+
+/// Both folders hold the same: names, types, contents, link targets, modes and times of modification.
+func requireSameTree(_ one: String, _ other: String, linkTimes: Bool = true) throws {
+    let all = try paths(below: one)
+    try #require(try paths(below: other) == all)
+    for path in all {
+        let (a, b) = (try status(one + "/" + path), try status(other + "/" + path))
+        let isLink = a.st_mode & S_IFMT == S_IFLNK
+        let times = isLink && !linkTimes || (a.st_mtim.tv_sec, a.st_mtim.tv_nsec) == (b.st_mtim.tv_sec, b.st_mtim.tv_nsec)
+        try #require(a.st_mode == b.st_mode && times, "\(path) has another mode or time")
+        switch a.st_mode & S_IFMT {
+        case S_IFREG:
+            try #require(try contents(one + "/" + path) == contents(other + "/" + path), "\(path) differs")
+        case S_IFLNK:
+            try #require(try linkTarget(one + "/" + path) == linkTarget(other + "/" + path), "\(path) differs")
+        default: break
+        }
+    }
+}
