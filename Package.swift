@@ -2,7 +2,12 @@
 import PackageDescription
 
 // The rooms, lowest first; a room depends only on rooms above it in this list. Sources/README.md says what each knows.
-let swift: [SwiftSetting] = [.swiftLanguageMode(.v6)]
+//
+// Tests/Fuzz/run sets LANFS_FUZZ and builds into a folder of its own: the rooms then tell libFuzzer where a run has been,
+// the packages they use do not.
+let isFuzzed = Context.environment["LANFS_FUZZ"] != nil
+let swift: [SwiftSetting] =
+    [.swiftLanguageMode(.v6)] + (isFuzzed ? [.unsafeFlags(["-sanitize=fuzzer", "-O", "-assert-config", "Debug"])] : [])
 
 // The release binary carries everything (libc, libfuse3, libsodium, the Swift runtime), so that it runs on any Linux
 // of its architecture. Debug builds stay dynamic: they link in a tenth of the time.
@@ -78,3 +83,11 @@ let package = Package(
         .testTarget(name: "EndToEndTests", dependencies: [system], swiftSettings: swift),
     ]
 )
+
+if isFuzzed {
+    package.targets.append(
+        .executableTarget(
+            name: "lanfs-fuzz", dependencies: ["LanfsStore", "LanfsNetwork", "LanfsTree"],
+            path: "Tests/Fuzz", exclude: ["run", "corpus"], swiftSettings: swift + [.enableExperimentalFeature("Extern")],
+            linkerSettings: [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])]))
+}
