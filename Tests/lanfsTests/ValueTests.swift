@@ -141,6 +141,9 @@ struct NameTests {
         #expect(try value("work", as: KeyReference.self) == .named("work"))
         #expect(try value("a.b-c_9", as: KeyReference.self) == .named("a.b-c_9"))
         #expect(try value("work.key", as: KeyReference.self) == .file(LocalPath(Array("work.key".utf8))))
+        #expect(complaint(Argument([0x2F, 0xFF]), as: KeyReference.self)?.hasSuffix("must be") == true)
+        #expect(complaint(Argument([0x2F, 0xFF]), as: LocalFolder.self) != nil)
+        #expect(complaint(Argument([0x2F, 0xFF]), as: LocalPath.self) == nil)
         #expect(try value("./work", as: KeyReference.self) == .file(LocalPath(Array("./work".utf8))))
         for text: Argument in [
             "", ".", "..", ".hidden", "-x", "a b", "ü", "a\nb", Argument(String(repeating: "a", count: 65)),

@@ -111,6 +111,7 @@ public struct Put: Sendable {
             "create", target,
             files.volume.makeSymlink(name, in: parent, to: buffer[..<count].map(UInt8.init(bitPattern:)), by: files.caller))
         files.volume.forget(link.inode, lookups: 1)
+        if let status = try LocalFile.status(of: source) { try await finish(link.inode, status, target) }
         progress.report(.finished(.link))
     }
 

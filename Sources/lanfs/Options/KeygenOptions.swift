@@ -38,7 +38,7 @@ struct KeygenOptions: Equatable, Sendable {
         "show-id", help: "print the volume id of an existing key",
         manual: "Print the volume id of an existing key, the public name under which servers know the volume; see "
             + "`lanfs serve --allow`.")
-    static let outputOption = ValueOption<LocalPath>(
+    static let outputOption = ValueOption<TextPath>(
         "output", "o", "FILE", help: "write the key to FILE, not the keys folder",
         manual: "Write the new key to FILE instead of the keys folder. FILE must not exist.")
 
@@ -78,6 +78,6 @@ struct KeygenOptions: Equatable, Sendable {
             throw parsed.error(
                 "--output and \(parsed.operands[0].quoted) both say where the key goes; give one of them")
         }
-        key = .file(output)
+        key = .file(output.path)
     }
 }

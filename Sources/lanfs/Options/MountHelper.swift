@@ -45,7 +45,8 @@ struct MountHelper: Sendable {
         if !Self.sourcesForDefaultKey.contains(parsed.operands[0]) {
             options.client.key = .file(try parsed.operand(0, "SOURCE"))
         }
-        options.mountPoint = try parsed.operand(1, "MOUNTPOINT")
+        let folder: LocalFolder = try parsed.operand(1, "MOUNTPOINT")
+        options.mountPoint = folder.path
         options.readOnly = parsed.isSet(Self.readOnlyFlag)
         let sloppy = parsed.isSet(Self.sloppyFlag)
         for text in try parsed.values(Self.wordsOption).flatMap(\.words) {

@@ -94,7 +94,8 @@ struct MountOptions: Equatable, Sendable {
 
     init(_ parsed: ParsedArguments) throws(UsageError) {
         client = try ClientOptions(parsed, timeout: nil)
-        mountPoint = try parsed.operand(0, "MOUNTPOINT")
+        let folder: LocalFolder = try parsed.operand(0, "MOUNTPOINT")
+        mountPoint = folder.path
         try parsed.require(Self.serveFlag, for: [Self.dataDirectoryOption.row, Self.capacityOption.row])
         if parsed.isSet(Self.serveFlag) {
             embeddedServer = EmbeddedServer(

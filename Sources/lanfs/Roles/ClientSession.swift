@@ -142,11 +142,6 @@ extension KeyReference {
     func path(_ directories: UserDirectories) -> FilePath? { try? VolumeKeys(directories).path(of: text) }
 }
 
-extension LocalPath {
-    /// For the interfaces that take text; other encodings than UTF-8 keep their meaning only in `bytes`.
-    var text: String { String(decoding: bytes, as: UTF8.self) }
-}
-
 extension CommandError {
     init(_ error: VolumeError) {
         let code: ExitCode =

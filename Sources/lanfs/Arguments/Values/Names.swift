@@ -9,7 +9,7 @@ enum KeyReference: Hashable, Sendable, ArgumentValue {
     /// A word with a slash in it, or one that ends in `.key`, is a file; anything else is a name.
     init(argument: Argument) throws(BadValue) {
         if argument.bytes.contains(UInt8(ascii: "/")) || argument.bytes.suffix(4) == Array(".key".utf8)[...] {
-            self = .file(try LocalPath(argument: argument))
+            self = .file(try TextPath(argument: argument).path)
             return
         }
         self = .named(try KeyName(argument: argument).name)

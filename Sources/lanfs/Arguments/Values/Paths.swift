@@ -18,6 +18,9 @@ struct LocalPath: Hashable, Sendable, ArgumentValue {
     /// The path as it may be shown in a message.
     var shown: String { Printable.text(bytes) }
 
+    /// Exact for a path that was read as `TextPath` or `LocalFolder`.
+    var text: String { String(decoding: bytes, as: UTF8.self) }
+
     /// The last component without trailing slashes, the name a copy gets; nil for `/`, `.` and `..`.
     var lastComponent: [UInt8]? {
         let parts = bytes.split(separator: UInt8(ascii: "/"))
@@ -31,11 +34,22 @@ struct LocalPath: Hashable, Sendable, ArgumentValue {
     var namesFolder: Bool { bytes.last == UInt8(ascii: "/") }
 }
 
-/// A folder on this machine.
+/// A path on this machine that others than the system's calls have to understand: it must be UTF-8.
+struct TextPath: Hashable, Sendable, ArgumentValue {
+    let path: LocalPath
+    static var completion: Completion { .file }
+
+    init(argument: Argument) throws(BadValue) {
+        path = try LocalPath(argument: argument)
+        guard argument.text != nil else { throw BadValue("\(argument.quoted) is not valid UTF-8, as this path must be") }
+    }
+}
+
+/// A folder on this machine, of the same kind.
 struct LocalFolder: Hashable, Sendable, ArgumentValue {
     let path: LocalPath
     static var completion: Completion { .directory }
-    init(argument: Argument) throws(BadValue) { path = try LocalPath(argument: argument) }
+    init(argument: Argument) throws(BadValue) { path = try TextPath(argument: argument).path }
 }
 
 /// A path in the volume. It always starts at the volume's root, with or without a leading slash.
