@@ -18,6 +18,17 @@ final class BlockPool: Sendable {
         /// It is on that connection's way, so a flush sent from now on comes after it.
         var isSent = false
         var isAcknowledged = false
+        /// Grows each time it is sent: a flush vouches for the sending it followed, not for a later one.
+        var attempt: UInt64 = 0
+
+        /// Whether this sending is the newest and nothing has come between.
+        func isAttempt(_ number: UInt64) -> Bool { connection != nil && attempt == number }
+    }
+
+    /// One sending of a block.
+    private struct Sending {
+        let block: BlockID
+        let attempt: UInt64
     }
 
     private struct State {
@@ -103,26 +114,30 @@ final class BlockPool: Sendable {
         let name = connection.number
         for block in blocks {
             let upload = state.withLock { state -> Upload? in
-                guard let upload = state.uploads[block], upload.connection != name else { return nil }
-                state.uploads[block]?.connection = name
-                state.uploads[block]?.isSent = false
-                state.uploads[block]?.isAcknowledged = false
+                guard var upload = state.uploads[block], upload.connection != name else { return nil }
+                upload.connection = name
+                upload.isSent = false
+                upload.isAcknowledged = false
+                upload.attempt += 1
+                state.uploads[block] = upload
                 return upload
             }
             guard let upload else { continue }
             let request = Request.put(
                 block: block, length: UInt32(upload.bytes.readableBytes), gcEpoch: upload.gcEpoch)
-            connection.call(request, payload: upload.bytes) { self.answered(block, on: name, $0) }
+            connection.call(request, payload: upload.bytes) {
+                self.answered(block, upload.attempt, $0)
+            }
             state.withLock { state in
-                if state.uploads[block]?.connection == name { state.uploads[block]?.isSent = true }
+                if state.uploads[block]?.isAttempt(upload.attempt) ?? false { state.uploads[block]?.isSent = true }
             }
         }
     }
 
-    private func answered(_ block: BlockID, on connection: UInt64, _ result: Result<Reply, NetworkError>) {
+    private func answered(_ block: BlockID, _ attempt: UInt64, _ result: Result<Reply, NetworkError>) {
         var released: [CheckedContinuation<Void, Never>] = []
         let waiters = state.withLock { state -> [CheckedContinuation<Bool, Never>] in
-            guard state.uploads[block]?.connection == connection else { return [] }
+            guard state.uploads[block]?.isAttempt(attempt) ?? false else { return [] }
             switch result {
             case .success(let reply):
                 switch reply.response {
@@ -159,12 +174,16 @@ final class BlockPool: Sendable {
             let connection = try await connect()
             send(blocks, on: connection)
             let covered = state.withLock { state in
-                blocks.filter { state.uploads[$0].map { $0.connection == connection.number && $0.isSent } ?? false }
+                blocks.compactMap { block -> Sending? in
+                    guard let upload = state.uploads[block], upload.connection == connection.number, upload.isSent
+                    else { return nil }
+                    return Sending(block: block, attempt: upload.attempt)
+                }
             }
             // The flush follows the blocks on the wire at once: the server answers it after all of them.
             let reply: Reply
             do throws(NetworkError) {
-                reply = try await connection.call(.flush)
+                reply = try await flush(on: connection).get()
             } catch {
                 try check(error)
                 continue
@@ -173,18 +192,43 @@ final class BlockPool: Sendable {
                 if refusal.reason == .closing { continue }
                 throw .refused(refusal)
             }
-            await waitForAnswers(to: covered, on: connection.number)
-            try settle(covered, on: connection.number)
+            await waitForAnswers(to: covered)
+            try settle(covered)
             if state.withLock({ state in blocks.allSatisfy { state.uploads[$0] == nil } }) { return }
         }
     }
 
-    private func waitForAnswers(to blocks: [BlockID], on connection: UInt64) async {
+    /// The server tells a connection once that its disk lost blocks of before: they are forgotten as sent in the order
+    /// the answers come, before a later flush could vouch for them.
+    private func flush(on connection: RPCConnection) async -> Result<Reply, NetworkError> {
+        await withCheckedContinuation { continuation in
+            connection.call(.flush) { result in
+                if case .success(let reply) = result, case .refused = reply.response {
+                    self.forgetSent(on: connection.number)
+                }
+                continuation.resume(returning: result)
+            }
+        }
+    }
+
+    /// Everything sent on this connection has to be sent again.
+    private func forgetSent(on connection: UInt64) {
+        let waiters = state.withLock { state in
+            for (block, upload) in state.uploads where upload.connection == connection {
+                state.uploads[block]?.connection = nil
+            }
+            defer { state.waitersForAnswers = [] }
+            return state.waitersForAnswers
+        }
+        for waiter in waiters { waiter.resume(returning: false) }
+    }
+
+    private func waitForAnswers(to sendings: [Sending]) async {
         while true {
             let isDone = await withCheckedContinuation { (continuation: CheckedContinuation<Bool, Never>) in
                 let isOpen = state.withLock { state in
-                    let isOpen = blocks.contains {
-                        state.uploads[$0].map { $0.connection == connection && !$0.isAcknowledged } ?? false
+                    let isOpen = sendings.contains { sending in
+                        state.uploads[sending.block].map { $0.isAttempt(sending.attempt) && !$0.isAcknowledged } ?? false
                     }
                     if isOpen { state.waitersForAnswers.append(continuation) }
                     return isOpen
@@ -196,13 +240,12 @@ final class BlockPool: Sendable {
     }
 
     /// Forgets the blocks that are now durable.
-    private func settle(_ blocks: [BlockID], on connection: UInt64) throws(VolumeError) {
+    private func settle(_ sendings: [Sending]) throws(VolumeError) {
         let (refusal, waiters) = state.withLock { state in
-            for block in blocks {
-                guard let upload = state.uploads[block], upload.connection == connection, upload.isAcknowledged else {
-                    continue
-                }
-                state.uploads[block] = nil
+            for sending in sendings {
+                guard let upload = state.uploads[sending.block], upload.isAttempt(sending.attempt), upload.isAcknowledged
+                else { continue }
+                state.uploads[sending.block] = nil
                 state.bytes -= upload.bytes.readableBytes
             }
             let waiters = state.waitersForRoom
