@@ -83,10 +83,14 @@ final class RootRegister: Sendable {
         }
     }
 
-    /// Gives the lease back. Not while a commit is under way.
+    /// Gives the lease back; not while a commit is under way: who waits is then heard of again after it.
     func release() {
-        state.withLock { $0.isHeld = false }
-        step(.release)
+        let mayRelease = state.withLock { state in
+            guard state.committing == nil else { return false }
+            state.isHeld = false
+            return true
+        }
+        if mayRelease { step(.release) }
     }
 
     /// Releases, and returns once the keepers know (L2): the next client, or this one started again, need not wait.
@@ -115,13 +119,19 @@ final class RootRegister: Sendable {
     /// Releases, and answers nobody from now on.
     func close() {
         release()
-        let waiting = state.withLock { state in
+        let (waiting, committing) = state.withLock { state in
             state.isClosed = true
+            state.isHeld = false
             state.wakeGeneration += 1
-            defer { state.acquiring = [] }
-            return state.acquiring
+            defer {
+                state.acquiring = []
+                state.committing = nil
+            }
+            return (state.acquiring, state.committing)
         }
         for continuation in waiting { continuation.resume(returning: nil) }
+        // P5: nobody will hear what became of it.
+        committing?.resume(returning: .unknown)
         sink.finish()
     }
 
@@ -205,7 +215,10 @@ extension RootRegister.State {
             case .unknown, .lost:
                 isHeld = false
                 events.append(.leaseMoved)
-            case .expired: events.append(.leaseMoved)
+            case .expired:
+                // Not held until it is renewed (`acquired` comes again): who wants to change something waits for that.
+                isHeld = false
+                events.append(.leaseMoved)
             case .wanted: events.append(.wanted)
             case .send, .wake, .committed, .tooLarge, .moved, .troubled: break
             }
