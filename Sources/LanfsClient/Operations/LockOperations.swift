@@ -63,20 +63,21 @@ extension Volume {
         let isGranted = await withTaskCancellationHandler {
             await withCheckedContinuation { (continuation: CheckedContinuation<Bool, Never>) in
                 let known = update { state -> Bool? in
+                    if state.cancelledLocks.remove(ticket) != nil { return false }
                     guard state.locks.waiting.contains(where: { $0.ticket == ticket }) else { return true }
-                    if Task.isCancelled {
-                        state.locks.cancel(ticket)
-                        return false
-                    }
                     state.lockWaiters[ticket] = continuation
                     return nil
                 }
                 if let known { continuation.resume(returning: known) }
             }
         } onCancel: {
-            let waiter = update { state in
+            let waiter = update { state -> CheckedContinuation<Bool, Never>? in
+                // Granted already: the lock is held, and the caller hears that.
+                guard state.locks.waiting.contains(where: { $0.ticket == ticket }) else { return nil }
                 state.locks.cancel(ticket)
-                return state.lockWaiters.removeValue(forKey: ticket)
+                let waiter = state.lockWaiters.removeValue(forKey: ticket)
+                if waiter == nil { state.cancelledLocks.insert(ticket) }
+                return waiter
             }
             waiter?.resume(returning: false)
         }

@@ -35,6 +35,9 @@ struct VolumeState {
     /// Who waits for which ticket of the lock table.
     var lockWaiters: [LockTable.Ticket: CheckedContinuation<Bool, Never>] = [:]
 
+    /// Given up before anybody waited for them.
+    var cancelledLocks: Set<LockTable.Ticket> = []
+
     // MARK: Standing
     var chain: CommitChain
     /// Grows whenever the tree is replaced by what another client chose.
