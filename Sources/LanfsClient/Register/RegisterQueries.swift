@@ -10,6 +10,8 @@ struct RegisterQueries: Sendable {
     private enum Event: Sendable {
         case answered(ServerID, RegisterRequest, RegisterResponse)
         case tick
+        /// The connection ended before the answer.
+        case lost
     }
 
     /// One event source and one clock for a question.
@@ -24,7 +26,7 @@ struct RegisterQueries: Sendable {
 
         func send(_ request: RegisterRequest, to server: ServerID, by transport: RootRegister.Transport) {
             transport(server, request) { [sink] response in
-                if let response { sink.yield(.answered(server, request, response)) }
+                sink.yield(response.map { .answered(server, request, $0) } ?? .lost)
             }
         }
 
@@ -41,7 +43,8 @@ struct RegisterQueries: Sendable {
         let request = RegisterRequest(epoch: 1, sender: sender, body: .read(known: nil))
         let exchange = Exchange()
         exchange.send(request, to: server, by: transport)
-        for await case .answered(_, _, let response) in exchange.events {
+        for await event in exchange.events {
+            guard case .answered(_, _, let response) = event else { throw .noServer }
             switch response.verdict {
             case .accepted(_, let record?), .refused(.wrongEpoch(let record)), .refused(.occupied(let record)):
                 guard record.isSigned(for: volume, signer) else { throw .damaged("the root record of this server") }
@@ -76,6 +79,7 @@ struct RegisterQueries: Sendable {
             case .answered(let server, _, let response):
                 effects = read.answered(server, response, now: exchange.now)
             case .tick: effects = read.tick(now: exchange.now)
+            case .lost: effects = []  // the clock asks again
             }
         }
     }
@@ -102,6 +106,7 @@ struct RegisterQueries: Sendable {
             case .answered(let server, let request, let response):
                 effects = creation.answered(server, request, response, now: exchange.now)
             case .tick: effects = creation.tick(now: exchange.now)
+            case .lost: effects = []  // the clock asks again
             }
         }
     }
