@@ -73,20 +73,21 @@ final class RootRegister: Sendable {
     /// Commits a child of the held root. One at a time.
     func commit(_ change: RootChange) async -> CommitOutcome {
         await withCheckedContinuation { continuation in
-            let isHeld = state.withLock { state in
+            // In one breath: a lease lost between would leave a commit that was never proposed, and never answered.
+            let isProposed = step(.commit(change)) { state in
                 precondition(state.committing == nil, "two commits at once")
-                guard state.isHeld, !state.isClosed else { return false }
+                guard state.isHeld else { return false }
                 state.committing = continuation
                 return true
             }
-            if isHeld { step(.commit(change)) } else { continuation.resume(returning: .notHeld) }
+            if !isProposed { continuation.resume(returning: .notHeld) }
         }
     }
 
     /// Gives the lease back; not while a commit is under way: who waits is then heard of again after it.
     func release() {
         let mayRelease = state.withLock { state in
-            guard state.committing == nil else { return false }
+            guard state.committing == nil, state.acquiring.isEmpty else { return false }
             state.isHeld = false
             return true
         }
@@ -146,14 +147,23 @@ final class RootRegister: Sendable {
 
     private var now: Duration { origin.duration(to: clock.now) }
 
-    private func step(_ event: ProposerEvent) {
-        let (effects, events) = state.withLock { state -> ([ProposerEffect], [Event]) in
-            guard !state.isClosed else { return ([], []) }
+    /// Returns whether the proposer was asked: not once closed, nor unless `condition`.
+    @discardableResult
+    private func step(_ event: ProposerEvent, if condition: (inout State) -> Bool = { _ in true }) -> Bool {
+        let happened = state.withLock { state -> ([ProposerEffect], [Event])? in
+            guard !state.isClosed, condition(&state) else { return nil }
             let effects = state.proposer.step(event, now: now, random: .random(in: 0...UInt64.max))
             return (effects, state.note(effects))
         }
+        guard let (effects, events) = happened else { return false }
         for event in events { sink.yield(event) }
         for effect in effects { carryOut(effect) }
+        return true
+    }
+
+    /// The proposer is idle now; whoever still waits for the lease makes it ask anew.
+    private func acquireForWaiting() {
+        step(.acquire) { !$0.acquiring.isEmpty }
     }
 
     private func carryOut(_ effect: ProposerEffect) {
@@ -184,13 +194,21 @@ final class RootRegister: Sendable {
             }
             for continuation in waiting { continuation.resume(returning: record) }
         case .committed(let record): finishCommit(.committed(record))
-        case .unknown: finishCommit(.unknown)
+        case .unknown:
+            finishCommit(.unknown)
+            acquireForWaiting()
+        case .lost: acquireForWaiting()
         case .tooLarge: finishCommit(.tooLarge)
         case .troubled(let keeper, let refusal):
             log.warning("keeper \(keeper.hex.prefix(16)) refused: \(refusal)")
         case .moved(let record):
             log.error("the volume moved on to epoch \(record.epoch + 1); open it again")
-        case .expired, .lost, .wanted: break
+            let waiting = state.withLock { state in
+                defer { state.acquiring = [] }
+                return state.acquiring
+            }
+            for continuation in waiting { continuation.resume(returning: nil) }
+        case .expired, .wanted: break
         }
     }
 
