@@ -21,9 +21,13 @@ extension Volume {
         guard isHeld || mayAcquire else { throw .busy }
         if !isHeld { try await acquireLease() }
         await sealBeforehand()
-        let cut = try await runToEnd { (state) throws(Pause) in try state.cut(into: blocks) }
-        let prepared = prepare(cut)
-        update { $0.prepared = prepared }
+        // One step under the lock: whoever sets the unsaved work aside finds it either uncut or prepared.
+        let prepared = try await runToEnd { (state) throws(Pause) in
+            guard !state.isSetAside else { throw .failed(.ioError) }
+            let prepared = self.prepare(try state.cut(into: blocks), on: state.chain)
+            state.prepared = prepared
+            return prepared
+        }
         try await finish(prepared)
         return prepared.operations
     }
@@ -55,8 +59,7 @@ extension Volume {
         }
     }
 
-    func prepare(_ cut: VolumeState.Cut) -> PreparedCommit {
-        let chain = current { $0.chain }
+    func prepare(_ cut: VolumeState.Cut, on chain: CommitChain) -> PreparedCommit {
         let changes = cut.changes.map { Change(key: $0.key, value: $0.value) }.sorted { $0.key < $1.key }
         var contents = chain.contents
         contents.transaction = TransactionID(incarnation: incarnation, number: chain.nextNumber)

@@ -69,15 +69,23 @@ extension Volume {
     /// Writes what is acknowledged and not saved to a file of this machine. Returns where, or `nil` when there is nothing.
     func setAside() async throws(VolumeError) -> FilePath? {
         guard current({ $0.operations > $0.committedOperations || $0.prepared != nil }) else { return nil }
-        let base = current { $0.chain.record }
-        var commits: [PreparedCommit] = []
-        if let unknown = current({ $0.prepared }) {
-            commits.append(unknown)
-            // The next one continues from it, whatever became of it.
-            update { $0.chain.advance(unknown, to: $0.chain.record) }
+        // From here on nothing is committed and nothing acknowledged: the server may come back at any moment, and a commit
+        // under way beside this one would take a part of the work, or pass it over.
+        register.close()
+        let (base, unknown) = update { state in
+            state.isSetAside = true
+            state.failure = .ioError
+            return (state.chain.record, state.prepared)
         }
-        switch attempt({ (state) throws(Pause) in try state.cut(into: self.blocks) }) {
-        case .success(let cut): commits.append(prepare(cut))
+        var commits = unknown.map { [$0] } ?? []
+        let rest = attempt { (state) throws(Pause) in
+            var chain = state.chain
+            // The next one continues from it, whatever became of it.
+            if let unknown { chain.advance(unknown, to: chain.record) }
+            return self.prepare(try state.cut(into: self.blocks), on: chain)
+        }
+        switch rest {
+        case .success(let prepared): commits.append(prepared)
         case .failure:
             // A tree node that only the server has is needed to seal the rest. What was prepared is kept.
             log.error("a part of the unsaved work needs the server even to be set aside, and is lost")

@@ -52,6 +52,8 @@ struct VolumeState {
     var houseKeptAt = ContinuousClock.now
     /// Set once what was acknowledged can no longer be saved: everything that would change the volume fails with this.
     var failure: Errno?
+    /// The unsaved work is kept on this machine: nothing is committed any more.
+    var isSetAside = false
     /// Inodes whose contents another client may have changed since the kernel cached them.
     var changedElsewhere: Set<InodeNumber> = []
 
