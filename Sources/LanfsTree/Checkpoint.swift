@@ -46,6 +46,8 @@ extension Tree {
         var tree = checkpoint.tree
         try tree.apply(changes, nodes: nodes)
         self = tree
+        // Nobody but a reader of an older state wants these; without this they would fill the cache.
+        for ref in checkpoint.freed { nodes.remove(ref) }
     }
 }
 

@@ -62,10 +62,25 @@ public final class NodeCache {
         remove(ref)
         while bytes + node.footprint > limitBytes, count >= Self.minimumNodes { evictOne() }
         let entry = Entry(ref: ref, node: node)
-        entry.position = clock.count
-        clock.append(entry)
+        placeBehindHand(entry)
         entries[Place(ref)] = entry
         bytes += node.footprint
+    }
+
+    /// A new entry has a whole turn of the clock before it. Were it the next to go, two nodes that one operation needs
+    /// would drive each other out for ever.
+    private func placeBehindHand(_ entry: Entry) {
+        if hand < clock.count {
+            let next = clock[hand]
+            next.position = clock.count
+            clock.append(next)
+            clock[hand] = entry
+        } else {
+            hand = clock.count
+            clock.append(entry)
+        }
+        entry.position = hand
+        hand += 1
     }
 
     /// Forgets a node, as for frames that nothing refers to any more.

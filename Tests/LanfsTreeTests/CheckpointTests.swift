@@ -41,6 +41,8 @@ struct CheckpointTests {
                 since += some
             }
             try live.install(checkpoint, changesSince: since, nodes: nodes)
+            let isForgotten = checkpoint.freed.allSatisfy { !nodes.contains($0) }
+            try #require(isForgotten, "seed \(seed), round \(round)")
             let isSame = try holds(live, model, nodes)
             try #require(isSame, "seed \(seed), round \(round)")
             _ = try Audit(live, nodes: nodes)

@@ -154,6 +154,15 @@ struct NodeCacheTests {
         #expect(nodes.count == NodeCache.minimumNodes)
     }
 
+    @Test("keeps the newest, as many as one operation may need, when it is full", arguments: [0, 1, 17, 399])
+    func newest(alreadyIn: Int) {
+        let nodes = NodeCache(limitBytes: 400 * leaf(2_000).footprint)
+        for number in 0..<400 + alreadyIn { nodes.insert(ref(number), leaf(2_000)) }
+        let wanted = 1_000..<1_300
+        for number in wanted { nodes.insert(ref(number), leaf(2_000)) }
+        #expect(wanted.allSatisfy { nodes.contains(ref($0)) })
+    }
+
     @Test("forgets, replaces and counts")
     func accounting() {
         let nodes = NodeCache(limitBytes: 1 << 20)
