@@ -69,6 +69,8 @@ struct FrameCache {
                 slots[hand] = last
                 places[last.name] = hand
             }
+            // The last slot is the newest: its turn comes when the hand has been everywhere else.
+            hand += 1
             return
         }
     }
