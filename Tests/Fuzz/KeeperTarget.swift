@@ -26,8 +26,14 @@ extension Target {
                 guard let request = try? RegisterRequest(from: &reader) else { continue }
                 let before = keeper.state
                 let step = keeper.step(request, now: now)
-                require(keeper.state.promised >= before.promised, "a promise went back")
-                if keeper.state != before { require(step.persist == keeper.state, "a change is not to be kept") }
+                require(keeper.state.epoch >= before.epoch, "an epoch went back")
+                if keeper.state.epoch == before.epoch {
+                    require(keeper.state.promised >= before.promised, "a promise went back")
+                }
+                // What was learned is kept only along with something else.
+                var unkept = before
+                unkept.learned = keeper.state.learned
+                require(step.persist == (keeper.state == unkept ? nil : keeper.state), "not all changes are kept")
                 if let state = step.persist {
                     require((try? KeeperState(encoded: state.encoded)) == state, "a state that cannot be read again")
                 }

@@ -38,13 +38,7 @@ extension Target {
                         return true
                     }
                     try tree.apply([Change(key: key, value: kind & 2 == 0 ? [1, 2, 3] : nil)], nodes: nodes)
-                    _ = tree.checkpoint { payloads in
-                        payloads.enumerated().map { index, payload in
-                            FrameRef(
-                                block: sampleID(9), key: sampleID(9), index: UInt32(index), offset: UInt32(index),
-                                length: UInt32(payload.count))
-                        }
-                    }
+                    try read(tree.checkpoint { payloads in sealed(payloads) }, key, nodes)
                     return
                 } catch {
                     guard let node = try? Node(decoding: input.piece(), for: error) else { return }
@@ -71,6 +65,26 @@ extension Target {
             require((try? ChangeSet(joining: set.payloads(maximumFrame: 7))) == set, "a change set changed on the way")
             require(set.split(maximumBytes: 200).flatMap(\.changes) == set.changes, "a change got lost")
         })
+}
+
+/// Where the frames of a block would be.
+private func sealed(_ payloads: [[UInt8]]) -> [FrameRef] {
+    var offset = 0
+    return payloads.enumerated().map { index, payload in
+        let length = payload.count + Limits.frameOverhead
+        defer { offset += length }
+        return FrameRef(
+            block: sampleID(9), key: sampleID(9), index: UInt32(index), offset: UInt32(offset), length: UInt32(length))
+    }
+}
+
+/// A tree that was stored still takes changes.
+private func read(_ checkpoint: Checkpoint, _ key: Key, _ nodes: NodeCache) throws(MissingNode) {
+    for (ref, node) in checkpoint.written { nodes.insert(ref, node) }
+    var tree = checkpoint.tree
+    try tree.apply([Change(key: key.successor, value: [])], nodes: nodes)
+    let found = try tree.value(key.successor, nodes: nodes)
+    require(found == [], "a change that was made is not there")
 }
 
 private func encodedSet(_ set: ChangeSet) -> [UInt8] { Array(set.payloads().joined()) }
