@@ -3,8 +3,8 @@ import PackageDescription
 
 // The rooms, lowest first; a room depends only on rooms above it in this list. Sources/README.md says what each knows.
 //
-// Tests/Fuzz/run sets LANFS_FUZZ and builds into a folder of its own: the rooms then tell libFuzzer where a run has been,
-// the packages they use do not.
+// Tests/Fuzz/run sets LANFS_FUZZ and builds into a folder of its own: the rooms, not the packages they use, then tell
+// libFuzzer where a run has been, and are fast without losing a check.
 let isFuzzed = Context.environment["LANFS_FUZZ"] != nil
 let swift: [SwiftSetting] =
     [.swiftLanguageMode(.v6)] + (isFuzzed ? [.unsafeFlags(["-sanitize=fuzzer", "-O", "-assert-config", "Debug"])] : [])
@@ -88,6 +88,7 @@ if isFuzzed {
     package.targets.append(
         .executableTarget(
             name: "lanfs-fuzz", dependencies: ["LanfsStore", "LanfsNetwork", "LanfsTree"],
-            path: "Tests/Fuzz", exclude: ["run", "corpus"], swiftSettings: swift + [.enableExperimentalFeature("Extern")],
+            path: "Tests/Fuzz", exclude: ["run", "corpus"],
+            swiftSettings: swift + [.enableExperimentalFeature("Extern")],
             linkerSettings: [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])]))
 }

@@ -7,7 +7,8 @@ extension Target {
         seeds: {
             let bodies: [RegisterRequest.Body] = [
                 .initialize(sampleRecord(), next: sampleBallot), .prepare(Ballot(counter: 9, proposer: 7)),
-                .accept(sampleRecord(), next: nil), .learn(sampleBallot), .watch(known: sampleBallot, knowsWanted: false),
+                .accept(sampleRecord(), next: nil), .learn(sampleBallot),
+                .watch(known: sampleBallot, knowsWanted: false),
                 .renew(sampleBallot), .release(sampleBallot), .read(known: nil),
             ]
             let requests = bodies.map { body in

@@ -17,7 +17,8 @@ extension Target {
                 + [0] + encoding { $0.append(UInt32(7)) } + encoding { $0.append(UInt32(8)) } + [0, 0, 0, 9]
                 + [1] + encoding { sampleFrameRef(block: 4).encode(into: &$0) }
             return [
-                [0, 15] + piece(leaf([1, 5, 15])), [1, 15] + piece(inner) + piece(leaf([1, 15])) + piece(leaf([20, 25])),
+                [0, 15] + piece(leaf([1, 5, 15])),
+                [1, 15] + piece(inner) + piece(leaf([1, 15])) + piece(leaf([20, 25])),
                 [2, 25] + piece(inner) + piece(leaf([20, 25])) + piece(leaf([1])),
             ]
         },
@@ -53,7 +54,8 @@ extension Target {
         name: "change-set",
         seeds: {
             let changes = [
-                Change(key: Key([1, 2]), value: [3]), Change(key: Key([4]), value: nil), Change(key: Key([5]), value: []),
+                Change(key: Key([1, 2]), value: [3]), Change(key: Key([4]), value: nil),
+                Change(key: Key([5]), value: []),
             ]
             return [
                 encodedSet(ChangeSet(sequence: 1, previous: nil, changes: [])),
