@@ -44,7 +44,7 @@ complete -c lanfs -n '__lanfs_command_is serve' -s p -l port -x -d 'the TCP port
 complete -c lanfs -n '__lanfs_command_is serve' -l discovery-port -x -d 'the UDP port of discovery (default: 4444)'
 complete -c lanfs -n '__lanfs_command_is serve' -l quarantine -x -d 'keep deleted blocks for so long (default: 24h)'
 complete -c lanfs -n '__lanfs_command_is serve' -s q -l quiet -d 'say nothing but errors; show no progress'
-complete -c lanfs -n '__lanfs_command_is serve' -s v -l verbose -d 'say what is being done; twice: every exchange'
+complete -c lanfs -n '__lanfs_command_is serve' -s v -l verbose -d 'say what is being done'
 complete -c lanfs -n '__lanfs_command_is serve' -s h -l help -d 'show this help and exit'
 complete -c lanfs -n '__lanfs_command_is serve' -l version -d 'show the version and exit'
 
@@ -56,7 +56,7 @@ complete -c lanfs -n '__lanfs_command_is discover' -s k -l key -r -F -a '(__lanf
 complete -c lanfs -n '__lanfs_command_is discover' -s u -l user -x -d 'derive the key from NAME and a password instead'
 complete -c lanfs -n '__lanfs_command_is discover' -l json -d 'write the result as JSON on standard output'
 complete -c lanfs -n '__lanfs_command_is discover' -s q -l quiet -d 'say nothing but errors; show no progress'
-complete -c lanfs -n '__lanfs_command_is discover' -s v -l verbose -d 'say what is being done; twice: every exchange'
+complete -c lanfs -n '__lanfs_command_is discover' -s v -l verbose -d 'say what is being done'
 complete -c lanfs -n '__lanfs_command_is discover' -s h -l help -d 'show this help and exit'
 complete -c lanfs -n '__lanfs_command_is discover' -l version -d 'show the version and exit'
 
@@ -74,7 +74,7 @@ complete -c lanfs -n '__lanfs_command_is mount' -s s -l server -x -a '(__fish_pr
 complete -c lanfs -n '__lanfs_command_is mount' -l discovery-port -x -d 'the UDP port of discovery (default: 4444)'
 complete -c lanfs -n '__lanfs_command_is mount' -l timeout -x -d 'fail what has waited so long for a server with EIO'
 complete -c lanfs -n '__lanfs_command_is mount' -s q -l quiet -d 'say nothing but errors; show no progress'
-complete -c lanfs -n '__lanfs_command_is mount' -s v -l verbose -d 'say what is being done; twice: every exchange'
+complete -c lanfs -n '__lanfs_command_is mount' -s v -l verbose -d 'say what is being done'
 complete -c lanfs -n '__lanfs_command_is mount' -s h -l help -d 'show this help and exit'
 complete -c lanfs -n '__lanfs_command_is mount' -l version -d 'show the version and exit'
 complete -c lanfs -n '__lanfs_command_is mount' -a '(__fish_complete_directories)'
@@ -89,7 +89,7 @@ complete -c lanfs -n '__lanfs_command_is put' -s s -l server -x -a '(__fish_prin
 complete -c lanfs -n '__lanfs_command_is put' -l discovery-port -x -d 'the UDP port of discovery (default: 4444)'
 complete -c lanfs -n '__lanfs_command_is put' -l timeout -x -d 'give up when no server answers (default: 30s)'
 complete -c lanfs -n '__lanfs_command_is put' -s q -l quiet -d 'say nothing but errors; show no progress'
-complete -c lanfs -n '__lanfs_command_is put' -s v -l verbose -d 'say what is being done; twice: every exchange'
+complete -c lanfs -n '__lanfs_command_is put' -s v -l verbose -d 'say what is being done'
 complete -c lanfs -n '__lanfs_command_is put' -s h -l help -d 'show this help and exit'
 complete -c lanfs -n '__lanfs_command_is put' -l version -d 'show the version and exit'
 complete -c lanfs -n '__lanfs_command_is put' -F
@@ -103,7 +103,7 @@ complete -c lanfs -n '__lanfs_command_is get' -s s -l server -x -a '(__fish_prin
 complete -c lanfs -n '__lanfs_command_is get' -l discovery-port -x -d 'the UDP port of discovery (default: 4444)'
 complete -c lanfs -n '__lanfs_command_is get' -l timeout -x -d 'give up when no server answers (default: 30s)'
 complete -c lanfs -n '__lanfs_command_is get' -s q -l quiet -d 'say nothing but errors; show no progress'
-complete -c lanfs -n '__lanfs_command_is get' -s v -l verbose -d 'say what is being done; twice: every exchange'
+complete -c lanfs -n '__lanfs_command_is get' -s v -l verbose -d 'say what is being done'
 complete -c lanfs -n '__lanfs_command_is get' -s h -l help -d 'show this help and exit'
 complete -c lanfs -n '__lanfs_command_is get' -l version -d 'show the version and exit'
 complete -c lanfs -n '__lanfs_command_is get' -F
@@ -120,7 +120,7 @@ complete -c lanfs -n '__lanfs_command_is ls' -s s -l server -x -a '(__fish_print
 complete -c lanfs -n '__lanfs_command_is ls' -l discovery-port -x -d 'the UDP port of discovery (default: 4444)'
 complete -c lanfs -n '__lanfs_command_is ls' -l timeout -x -d 'give up when no server answers (default: 30s)'
 complete -c lanfs -n '__lanfs_command_is ls' -s q -l quiet -d 'say nothing but errors; show no progress'
-complete -c lanfs -n '__lanfs_command_is ls' -s v -l verbose -d 'say what is being done; twice: every exchange'
+complete -c lanfs -n '__lanfs_command_is ls' -s v -l verbose -d 'say what is being done'
 complete -c lanfs -n '__lanfs_command_is ls' -l help -d 'show this help and exit'
 complete -c lanfs -n '__lanfs_command_is ls' -l version -d 'show the version and exit'
 
@@ -132,7 +132,7 @@ complete -c lanfs -n '__lanfs_command_is rm' -s s -l server -x -a '(__fish_print
 complete -c lanfs -n '__lanfs_command_is rm' -l discovery-port -x -d 'the UDP port of discovery (default: 4444)'
 complete -c lanfs -n '__lanfs_command_is rm' -l timeout -x -d 'give up when no server answers (default: 30s)'
 complete -c lanfs -n '__lanfs_command_is rm' -s q -l quiet -d 'say nothing but errors; show no progress'
-complete -c lanfs -n '__lanfs_command_is rm' -s v -l verbose -d 'say what is being done; twice: every exchange'
+complete -c lanfs -n '__lanfs_command_is rm' -s v -l verbose -d 'say what is being done'
 complete -c lanfs -n '__lanfs_command_is rm' -s h -l help -d 'show this help and exit'
 complete -c lanfs -n '__lanfs_command_is rm' -l version -d 'show the version and exit'
 
@@ -143,7 +143,7 @@ complete -c lanfs -n '__lanfs_command_is keygen' -l show-id -d 'print the volume
 complete -c lanfs -n '__lanfs_command_is keygen' -s o -l output -r -F -d 'write the key to FILE, not the keys folder'
 complete -c lanfs -n '__lanfs_command_is keygen' -l json -d 'write the result as JSON on standard output'
 complete -c lanfs -n '__lanfs_command_is keygen' -s q -l quiet -d 'say nothing but errors; show no progress'
-complete -c lanfs -n '__lanfs_command_is keygen' -s v -l verbose -d 'say what is being done; twice: every exchange'
+complete -c lanfs -n '__lanfs_command_is keygen' -s v -l verbose -d 'say what is being done'
 complete -c lanfs -n '__lanfs_command_is keygen' -s h -l help -d 'show this help and exit'
 complete -c lanfs -n '__lanfs_command_is keygen' -l version -d 'show the version and exit'
 complete -c lanfs -n '__lanfs_command_is keygen' -F -a '(__lanfs_keys)'

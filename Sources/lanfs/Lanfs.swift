@@ -8,7 +8,7 @@ struct Lanfs {
         let words = Argument.ofProcess()
         let role = Role(words)
         if role != .brief { Signals.block() }
-        let readiness = Daemon.start(foreground: role != .backgroundMount)
+        let readiness = Daemon.start(foreground: role != .backgroundMount, log: .system(name: "lanfs"))
         Task.detached { exit(await run(words, readiness)) }
         while true { pause() }
     }

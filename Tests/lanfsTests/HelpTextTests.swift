@@ -52,7 +52,7 @@ struct HelpTextTests {
                   -o, --output FILE           write the key to FILE, not the keys folder
                       --json                  write the result as JSON on standard output
                   -q, --quiet                 say nothing but errors; show no progress
-                  -v, --verbose               say what is being done; twice: every exchange
+                  -v, --verbose               say what is being done
                   -h, --help                  show this help and exit
                       --version               show the version and exit
 

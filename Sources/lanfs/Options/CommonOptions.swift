@@ -5,7 +5,7 @@ struct CommonOptions: Equatable, Sendable {
         /// Errors only, and no progress.
         case quiet
         case normal
-        /// One level for each `-v`: 1 tells what is being done, 2 and more every exchange with a server.
+        /// One level for each `-v`.
         case verbose(Int)
     }
 
@@ -13,8 +13,8 @@ struct CommonOptions: Equatable, Sendable {
 
     static let quiet = Flag("quiet", "q", help: "say nothing but errors; show no progress")
     static let verbose = Flag(
-        "verbose", "v", repeatable: true, help: "say what is being done; twice: every exchange",
-        manual: "Say on standard error what is being done; given twice, tell every exchange with a server. "
+        "verbose", "v", repeatable: true, help: "say what is being done",
+        manual: "Say on standard error what is being done. "
             + "The later of `-q` and `-v` counts.")
     static let help = Flag("help", "h", help: "show this help and exit")
     /// In `ls`, `-h` means what it means in ls(1).

@@ -48,7 +48,7 @@ struct MountOptions: Equatable, Sendable {
     static let foregroundFlag = Flag(
         "foreground", "f", help: "stay in the foreground",
         manual: "Stay in the foreground and log to standard error. Otherwise the command returns when the mount "
-            + "answers, and goes on in the background.")
+            + "answers, and goes on in the background, where it logs to syslog(3).")
     static let wordsOption = ValueOption<MountWordList>(
         "options", "o", "OPT[,OPT]...", repeatable: true, help: "mount options, as in fstab",
         manual:

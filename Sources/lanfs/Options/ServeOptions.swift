@@ -46,9 +46,8 @@ struct ServeOptions: Equatable, Sendable {
     static let allowOption = ValueOption<Admission>(
         "allow", "a", "ID[:QUOTA]", repeatable: true, help: "admit this volume, and only listed ones",
         manual: "Admit the volume ID, with at most QUOTA of data, and from then on only listed volumes; may be "
-            + "repeated. `lanfs keygen --show-id` prints the id. The list is kept in "
-            + "`$XDG_CONFIG_HOME/lanfs/authorized`, which may be edited by hand. As long as it is empty, every volume "
-            + "of the LAN is admitted, and the server says so when it starts.")
+            + "repeated. `lanfs keygen --show-id` prints the id. Volumes listed in the file "
+            + "`$XDG_CONFIG_HOME/lanfs/authorized` are admitted as well; see WHO IS ADMITTED.")
     static let listenOption = ValueOption<ListenAddress>(
         "listen", "l", "ADDRESS", repeatable: true, help: "listen on this address only; may be repeated",
         manual: "Listen on this address of the machine, and on no other; may be repeated. The default is every address."

@@ -53,10 +53,14 @@ struct ClientSession: Sendable {
             let mayCreate = making == .always || making == .ifKeyWasMadeHere && origin.wasMadeHere(id)
             let server: VolumeServer
             if let embedded { server = embedded } else { server = try await finder.server(of: id, create: mayCreate) }
+            log.debug(
+                "asking the server \(server.name) for the volume",
+                metadata: ["volume": "\(id)", "at": "\(server.endpoints.map(\.description).joined(separator: ", "))"])
             let volume = try await Volume.open(
                 key: key, at: server, create: mayCreate, options: volumeOptions, pins: pins, directories: directories,
                 group: group, log: log)
             origin.forget(id)
+            log.debug("opened the volume")
             return volume
         } catch .unknownVolume(let id) where making == .never {
             throw CommandError(

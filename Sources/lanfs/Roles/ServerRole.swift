@@ -30,7 +30,9 @@ enum ServerRole {
         do throws(ServerError) {
             return try await Server.start(configuration, logger: log)
         } catch {
-            throw CommandError(.failure, error.description)
+            let isFull: Bool
+            if case .store(let store) = error { isFull = store.errno == .noSpace } else { isFull = false }
+            throw CommandError(isFull ? .noSpace : .failure, error.description)
         }
     }
 }

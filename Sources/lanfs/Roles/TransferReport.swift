@@ -19,11 +19,13 @@ final class TransferReport: Sendable {
     private let state = Mutex(State())
     private let meter: ProgressMeter
     private let command: String
+    private let tellsEach: Bool
     private let start = ContinuousClock.now
 
     /// `command`: what messages start with.
     init(_ command: String, _ verbosity: CommonOptions.Verbosity) {
         self.command = command
+        if case .verbose = verbosity { tellsEach = true } else { tellsEach = false }
         meter = ProgressMeter(label: [], total: nil, verbosity: verbosity)
     }
 
@@ -35,6 +37,7 @@ final class TransferReport: Sendable {
         case .began(let name, let size):
             state.withLock { $0.inFile = 0 }
             meter.describe(label: name, total: size)
+            if tellsEach { meter.note("\(command): \(Printable.text(name))\n") }
         case .moved(let bytes, let resumed):
             let done = state.withLock { state in
                 state.bytes += bytes
