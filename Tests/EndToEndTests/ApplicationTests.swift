@@ -53,7 +53,7 @@ struct ApplicationTests {
         try onHost { host in
             let source = host.local("source")
             try Self.makeTree(source, files: 2000)
-            try host.tool("tar", "--format=posix", "-C", source, "-cf", host.local("a.tar"), ".")
+            try host.tool("tar", "-C", source, "--format=posix", "-cf", host.local("a.tar"), ".")
             try check(mkdir(host("out"), 0o755))
             try host.tool("tar", "-C", host("out"), "-xpf", host.local("a.tar"))
             try host.remount()

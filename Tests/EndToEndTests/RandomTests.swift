@@ -1,0 +1,190 @@
+import Glibc
+import SystemPackage
+import Testing
+
+@Suite("Random operations", .serialized, .enabled(if: Machine.canMount))
+struct RandomTests {
+    @Test("a volume holds what a model in memory holds, whatever is done to both")
+    func operations() throws {
+        let count = setting("LANFS_OPERATIONS", default: 20_000)
+        let seed = setting("LANFS_SEED", default: Int(UInt32.random(in: 0...UInt32.max)))
+        print("random operations: again with LANFS_SEED=\(seed) LANFS_OPERATIONS=\(count)")
+        try onHost(limit: .seconds(120 + count / 200)) { host in
+            var run = Run(host, seed: UInt64(seed))
+            for number in 0..<count {
+                if number == count / 3 || number == 2 * count / 3 { try host.remount() }
+                do {
+                    try run.step()
+                } catch let failure as Failure {
+                    throw Failure("operation \(number) of LANFS_SEED=\(seed): \(failure)")
+                }
+            }
+            try run.compareAll()
+            try host.remount()
+            try run.compareAll()
+        }
+    }
+
+    /// One run: the same operation on the volume and on the model, whose answers have to be equal.
+    private struct Run {
+        private let host: Host
+        private var random: SplitMix64
+        private var model = Model()
+        private let pool: [UInt8]
+        private static let largest = 300_000
+
+        init(_ host: Host, seed: UInt64) {
+            self.host = host
+            random = SplitMix64(seed: seed)
+            pool = randomBytes(1 << 20, seed: seed)
+        }
+
+        private mutating func path() -> String {
+            let shallow = model.folders.filter { $0.utf8.count { $0 == 0x2f } < 3 }
+            let folder = shallow[random.below(shallow.count)]
+            return (folder.isEmpty ? "" : folder + "/") + "n\(random.below(10))"
+        }
+
+        /// Small, of a page, around a chunk, or large.
+        private mutating func size() -> Int {
+            switch random.below(8) {
+            case 0: 0
+            case 1...3: random.below(300)
+            case 4: 4096 * (1 + random.below(3))
+            case 5: 32_767 + random.below(3)
+            default: random.below(50_000)
+            }
+        }
+
+        private mutating func bytes() -> ArraySlice<UInt8> {
+            let start = random.below(1 << 19)
+            return pool[start..<(start + size())]
+        }
+
+        mutating func step() throws {
+            let path = path()
+            let (host, full) = (host, host(path))
+            switch random.below(100) {
+            case 0..<24:
+                let (bytes, offset) = (bytes(), random.below(3) == 0 ? random.below(Self.largest) : size())
+                try same("write \(path) \(bytes.count) at \(offset)") {
+                    try withFile(full, O_RDWR | O_CREAT) { try writeAll($0, bytes, at: offset) }
+                } model: { model throws(Errno) in
+                    try model.write(path, bytes, at: offset)
+                }
+            case 24..<34:
+                let bytes = bytes()
+                if case .file(let file) = model.nodes[path], model.contents[file, default: []].count > Self.largest {
+                    return
+                }
+                try same("append \(path) \(bytes.count)") {
+                    try withFile(full, O_WRONLY | O_CREAT | O_APPEND) { try writeAll($0, bytes) }
+                } model: { model throws(Errno) in
+                    try model.write(path, bytes, at: nil)
+                }
+            case 34..<50: try compareRange(path, at: random.below(Self.largest), 1 + size())
+            case 50..<58:
+                let size = random.below(2) == 0 ? size() : random.below(Self.largest)
+                try same("truncate \(path) \(size)") {
+                    try check(truncate(full, off_t(size)))
+                } model: { model throws(Errno) in
+                    try model.truncate(path, size)
+                }
+            case 58..<70:
+                let other = self.path()
+                try same("rename \(path) \(other)") {
+                    try check(rename(full, host(other)))
+                } model: { model throws(Errno) in
+                    try model.rename(path, other)
+                }
+            case 70..<77:
+                try same("unlink \(path)") {
+                    try check(unlink(full))
+                } model: { model throws(Errno) in
+                    try model.unlink(path)
+                }
+            case 77..<83:
+                let other = self.path()
+                try same("link \(path) \(other)") {
+                    try check(link(full, host(other)))
+                } model: { model throws(Errno) in
+                    try model.link(path, other)
+                }
+            case 83..<87:
+                try same("mkdir \(path)") {
+                    try check(mkdir(full, 0o755))
+                } model: { model throws(Errno) in
+                    try model.makeFolder(path)
+                }
+            case 87..<91:
+                try same("rmdir \(path)") {
+                    try check(rmdir(full))
+                } model: { model throws(Errno) in
+                    try model.removeFolder(path)
+                }
+            case 91..<95: try compareNames(model.folders[random.below(model.folders.count)])
+            case 95..<99: try compareStatus(path)
+            default:
+                if model.nodes[path] == nil { return }
+                try withFile(full, O_RDONLY) { _ = try check(fsync($0)) }
+            }
+        }
+
+        /// The same outcome: both succeed, or both fail with the same error.
+        private mutating func same(
+            _ what: String, _ real: () throws -> Void, model change: (inout Model) throws(Errno) -> Void
+        ) throws {
+            var expected: Errno?
+            do { try change(&model) } catch { expected = error }
+            var found: Errno?
+            do { try real() } catch let error as Errno { found = error }
+            guard found == expected else {
+                let words = [found, expected].map { $0.map { "\($0)" } ?? "success" }
+                throw Failure("\(what): \(words[0]) instead of \(words[1])")
+            }
+        }
+
+        private mutating func compareRange(_ path: String, at offset: Int, _ count: Int) throws {
+            guard case .file = model.nodes[path] else { return try compareStatus(path) }
+            let expected = try model.read(path, at: offset, count)
+            let found = try withFile(host(path), O_RDONLY) { try read($0, at: offset, upTo: count) }
+            guard found[...] == expected else {
+                let place = zip(found, expected).enumerated().first { $0.element.0 != $0.element.1 }?.offset ?? -1
+                let counts = "\(found.count) bytes instead of \(expected.count)"
+                throw Failure("read \(path) at \(offset): \(counts), the first difference at \(place)")
+            }
+        }
+
+        private func compareNames(_ folder: String) throws {
+            let found = try names(in: host(folder)).map { String(decoding: $0, as: UTF8.self) }
+            let expected = model.children(folder)
+            guard found == expected else { throw Failure("names in '\(folder)': \(found) instead of \(expected)") }
+        }
+
+        private func compareStatus(_ path: String) throws {
+            let status = try? status(host(path))
+            switch (model.nodes[path], status) {
+            case (nil, nil): return
+            case (.folder?, let status?) where status.st_mode & S_IFMT == S_IFDIR:
+                return
+            case (.file(let file)?, let status?) where status.st_mode & S_IFMT == S_IFREG:
+                let (size, links) = (model.contents[file, default: []].count, model.links(file))
+                guard Int(status.st_size) == size, Int(status.st_nlink) == links else {
+                    let found = "size \(status.st_size) and \(status.st_nlink) links"
+                    throw Failure("stat \(path): \(found) instead of \(size) and \(links)")
+                }
+            case (let expected, let status):
+                let type = status.map { "type \($0.st_mode & S_IFMT)" } ?? "missing"
+                throw Failure("stat \(path): \(type) instead of \(expected.map { "\($0)" } ?? "missing")")
+            }
+        }
+
+        mutating func compareAll() throws {
+            for folder in model.folders { try compareNames(folder) }
+            for path in model.paths {
+                try compareStatus(path)
+                if case .file = model.nodes[path] { try compareRange(path, at: 0, Self.largest * 2) }
+            }
+        }
+    }
+}
