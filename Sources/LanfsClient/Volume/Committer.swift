@@ -88,8 +88,10 @@ final class Committer: Sendable {
                 return state.isRunning
             }
             if !goesOn {
-                // What was acknowledged meanwhile found this loop running, and its timer may be over already.
-                if volume.current({ $0.hasUnsavedWork }) { noteChange(volume) }
+                // A timer that fired while the commit ran found it running: what came after the cut needs another. A
+                // failed one is tried again.
+                let wantsMore = volume.current { $0.hasUnsavedWork }
+                if wantsMore, !volume.isClosed.load(ordering: .acquiring) { noteChange(volume) }
                 return
             }
         }
