@@ -45,7 +45,9 @@ extension Volume {
         // Not now, but once nothing more comes.
         guard isDue else { return committer.noteChange(self) }
         try await freeDeadBlocks()
-        if try await !reapTrimmed() { committer.noteChange(self) }
+        let isReaped = try await reapTrimmed()
+        // What tidying up changed is committed too, even if nothing else comes: only then are the blocks free.
+        if !isReaped || current({ !$0.pending.isEmpty }) { committer.noteChange(self) }
         try await refreshRoom()
     }
 

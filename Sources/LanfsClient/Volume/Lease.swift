@@ -36,6 +36,12 @@ extension Volume {
             // Ours after all: the commit whose outcome was unknown. The committer finds the same and goes on.
             return
         }
+        let base = current { $0.chain.record }
+        guard record.sequence >= base.sequence else {
+            // F1: stop, with an alarm.
+            update { $0.failure = .ioError }
+            throw .rolledBack("it shows commit \(record.sequence), and commit \(base.sequence) was seen before")
+        }
         guard !current({ $0.hasUnsavedWork }) else {
             update { $0.failure = .ioError }
             throw .overtaken
