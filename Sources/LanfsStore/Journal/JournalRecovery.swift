@@ -43,6 +43,11 @@ extension KeeperJournal {
             }
             return .empty
         }
+        // No journal counts this far. Going on from such numbers they could wrap, and the next acknowledged state would
+        // look older than this one.
+        guard max(newest.sequence, newest.generation) <= UInt64.max / 2 else {
+            return .amnesiac(reason: "the newest record has a number that cannot be")
+        }
         guard best.hasBadTail else { return .state(newest.payload) }
         if other.isMissing { return .amnesiac(reason: "one journal is missing and the end of the other is damaged") }
         if other.newest?.sequence == newest.sequence { return .state(newest.payload) }
