@@ -81,6 +81,68 @@ struct ApplicationTests {
         }
     }
 
+    @Test(
+        "make builds a C project, and again only what depends on a changed header",
+        .enabled(if: Machine.has("gcc") && Machine.has("make")))
+    func make() throws {
+        try onHost { host in
+            let project = host("project")
+            let sources = try Self.makeProject(project, files: 60, headers: 12)
+            /// How many files were compiled.
+            func build(sum: Int) throws -> Int {
+                let made = try host.run(["make", "-j4", "-C", project])
+                // make complains there of times that lie in the future, too.
+                try #require(made.status == 0 && made.errors.isEmpty, "\(made.errors)\(made.text)")
+                try #require(try host.tool(project + "/program") == "\(sum)\n")
+                return made.text.split(separator: "\n").count { $0.contains(" -c ") }
+            }
+            let sum = (0..<60).reduce(0) { $0 + $1 * ($1 % 12) }
+            try #require(try build(sum: sum) == 60)
+            try host.tool("touch", project + "/h7.h")
+            try #require(try build(sum: sum) == 5)
+            // As an editor saves.
+            try writeFile(project + "/h3.h~", Array("#define H3 1003\n".utf8))
+            try check(rename(project + "/h3.h~", project + "/h3.h"))
+            let changed = sum + 1000 * stride(from: 3, to: 60, by: 12).reduce(0, +)
+            try #require(try build(sum: changed) == 5)
+            try host.remount()
+            try #require(try build(sum: changed) == 0)
+            try host.tool("make", "-C", project, "clean")
+            try #require(try paths(below: project) == sources)
+        }
+    }
+
+    /// File i gives i times what the header that it shares with every twelfth holds; the program prints the sum.
+    /// Returns the names of all that was written.
+    private static func makeProject(_ root: String, files: Int, headers: Int) throws -> [String] {
+        try check(mkdir(root, 0o755))
+        for header in 0..<headers {
+            try writeFile(root + "/h\(header).h", Array("#define H\(header) \(header)\n".utf8))
+        }
+        for file in 0..<files {
+            let header = file % headers
+            let text = "#include \"h\(header).h\"\nint f\(file)(void) { return \(file) * H\(header); }\n"
+            try writeFile(root + "/f\(file).c", Array(text.utf8))
+        }
+        let declarations = (0..<files).map { "int f\($0)(void);\n" }.joined()
+        let sum = (0..<files).map { "f\($0)()" }.joined(separator: " + ")
+        let main = "#include <stdio.h>\n\(declarations)int main(void) { printf(\"%d\\n\", \(sum)); return 0; }\n"
+        try writeFile(root + "/main.c", Array(main.utf8))
+        let rules = """
+            objects = $(patsubst %.c,%.o,$(wildcard f*.c))
+            program: main.c $(objects)
+            \tgcc -o $@ $^
+            %.o: %.c
+            \tgcc -MMD -c -o $@ $<
+            clean:
+            \trm -f program *.o *.d
+            -include $(objects:.o=.d)
+
+            """
+        try writeFile(root + "/Makefile", Array(rules.utf8))
+        return try paths(below: root)
+    }
+
     /// Files of 0 to 20,000 bytes in twenty folders, with modes, times and symbolic links of all kinds.
     private static func makeTree(_ root: String, files: Int) throws {
         var random = SplitMix64(seed: UInt64(files))
