@@ -80,7 +80,8 @@ let package = Package(
             name: "MountFixture", dependencies: ["LanfsMount"], path: "Tests/MountFixture", swiftSettings: swift),
         .testTarget(name: "LanfsMountTests", dependencies: ["LanfsMount", "MountFixture"], swiftSettings: swift),
         .testTarget(name: "lanfsTests", dependencies: ["lanfs"], swiftSettings: swift),
-        .testTarget(name: "EndToEndTests", dependencies: [system], swiftSettings: swift),
+        // Optimized: they compare many gigabytes, which takes a debug build ten times as long.
+        .testTarget(name: "EndToEndTests", dependencies: [system], swiftSettings: swift + [.unsafeFlags(["-O"])]),
     ]
 )
 

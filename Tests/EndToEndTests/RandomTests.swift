@@ -6,22 +6,23 @@ import Testing
 struct RandomTests {
     @Test("a volume holds what a model in memory holds, whatever is done to both")
     func operations() throws {
-        let count = setting("LANFS_OPERATIONS", default: 20_000)
+        let count = setting("LANFS_OPERATIONS", default: 200_000)
         let seed = setting("LANFS_SEED", default: Int(UInt32.random(in: 0...UInt32.max)))
         print("random operations: again with LANFS_SEED=\(seed) LANFS_OPERATIONS=\(count)")
-        try onHost(limit: .seconds(120 + count / 200)) { host in
+        try onHost(limit: .seconds(120 + count / 100)) { host in
             var run = Run(host, seed: UInt64(seed))
             for number in 0..<count {
-                if number == count / 3 || number == 2 * count / 3 { try host.remount() }
                 do {
                     try run.step()
+                    if number % 20_000 == 10_000 || number == count - 1 {
+                        try run.compareAll()
+                        try host.remount()
+                        try run.compareAll()
+                    }
                 } catch let failure as Failure {
                     throw Failure("operation \(number) of LANFS_SEED=\(seed): \(failure)")
                 }
             }
-            try run.compareAll()
-            try host.remount()
-            try run.compareAll()
         }
     }
 

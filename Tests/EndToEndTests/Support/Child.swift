@@ -105,3 +105,11 @@ func onThread(_ body: @escaping @Sendable () -> Void) {
         }, box.toOpaque())
     if result == 0 { pthread_detach(thread) } else { box.release() }
 }
+
+/// Runs what a task does on threads of their own, so that it may block.
+final class ThreadExecutor: TaskExecutor {
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        onThread { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
+    }
+}
