@@ -34,6 +34,11 @@ public final class MountSession: Sendable {
     private let onUnmount: @Sendable (MountEnd) async -> Void
     private let state = ConditionLock(State())
 
+    /// Throws what `mount` would have against the folder, before anything that takes long is done for it.
+    public static func check(_ path: String, nonEmpty: Bool) throws(MountError) {
+        _ = try MountPoint.prepare(path, nonEmpty: nonEmpty)
+    }
+
     /// Mounts `operations` on `path` and starts to serve requests. Returns when the kernel and we have agreed on terms;
     /// from then on requests are answered.
     ///

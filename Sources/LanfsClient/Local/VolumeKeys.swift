@@ -5,7 +5,8 @@ import SystemPackage
 public enum KeyError: Error, CustomStringConvertible {
     case file(LocalFileError)
     case damaged(FilePath, KeyFileError)
-    case missing(FilePath)
+    /// `name`: what it was asked for by, a path when it has a slash.
+    case missing(FilePath, name: String)
     case badName(String)
 
     public var description: String {
@@ -14,17 +15,23 @@ public enum KeyError: Error, CustomStringConvertible {
         case .damaged(let path, let error):
             "the key file \(path) is damaged: \(error). Put back a copy, or make it anew from the written phrase with: "
                 + "lanfs keygen --import"
-        case .missing(let path):
-            "there is no volume key at \(path). Make one with: lanfs keygen; or bring one from another machine with: "
-                + "lanfs keygen --import"
+        case .missing(let path, let name):
+            "there is no volume key at \(path). Make one with: lanfs keygen\(Self.argument(name)); or bring one from "
+                + "another machine with: lanfs keygen --import\(Self.argument(name))"
         case .badName(let name):
             "'\(name)' is no name for a key: use letters, digits, '-', '_' and '.', or give a path with a '/'"
         }
+    }
+
+    /// What `lanfs keygen` has to be told to make it there.
+    private static func argument(_ name: String) -> String {
+        name == VolumeKeys.defaultName ? "" : name.contains("/") ? " '\(name)'" : " \(name)"
     }
 }
 
 /// The volume key files of this user.
 public struct VolumeKeys: Sendable {
+    public static let defaultName = "default"
     private let directories: UserDirectories
 
     public init(_ directories: UserDirectories = .current) {
@@ -54,7 +61,7 @@ public struct VolumeKeys: Sendable {
         } catch {
             throw .file(error)
         }
-        guard var bytes = found else { throw .missing(path) }
+        guard var bytes = found else { throw .missing(path, name: name) }
         defer { wipe(&bytes) }
         do throws(KeyFileError) {
             return try VolumeKeyFile.decode(bytes)

@@ -45,7 +45,7 @@ public struct ServerFinder: Sendable {
         search.need = need
         search.wait = wait
         search.wanted = wanted
-        search.hosts = hosts.filter { $0.port == nil }.map { Endpoint(host: $0.name, port: discoveryPort) }
+        search.hosts = hosts.map { Endpoint(host: $0.name, port: discoveryPort) }
         if let volume {
             search.volumeToken = { Discovery.token(volume: volume, nonce: $0, RecordHasher()) }
         }

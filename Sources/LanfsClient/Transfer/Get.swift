@@ -110,7 +110,11 @@ public struct Get: Sendable {
         let done = UInt64(clamping: try file.status().st_size)
         guard done <= attributes.size else { throw .damagedTemporary(.local(temporary)) }
         if done > 0 { progress.report(.moved(bytes: done, resumed: true)) }
-        try await pour(source, attributes, into: file, from: done, isSparse: true)
+        do throws(TransferError) {
+            try await pour(source, attributes, into: file, from: done, isSparse: true)
+        } catch {
+            throw error.leaving(.local(temporary), of: .local(target))
+        }
         try finish(temporary, attributes)
         try place(temporary, as: target)
         progress.report(.finished(.file))

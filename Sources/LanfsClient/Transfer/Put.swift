@@ -139,7 +139,11 @@ public struct Put: Sendable {
         // What an interrupted run has brought over is there in whole pieces: commits are prefixes (T1).
         let done = min(attributes.size, size)
         if done > 0 { progress.report(.moved(bytes: done, resumed: true)) }
-        try await pour(file, into: opened.handle, attributes.inode, from: done, target)
+        do throws(TransferError) {
+            try await pour(file, into: opened.handle, attributes.inode, from: done, target)
+        } catch {
+            throw error.leaving(.volume(target.parent.appending(temporary)), of: .volume(target))
+        }
         try await finish(attributes.inode, status, target)
         try await place(temporary, in: parent, as: name, target)
         progress.report(.finished(.file))

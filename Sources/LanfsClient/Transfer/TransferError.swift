@@ -17,6 +17,8 @@ public enum TransferError: Error, Sendable, CustomStringConvertible {
     case notFile(TransferPlace)
     /// Neither file, folder nor symbolic link.
     case special(TransferPlace)
+    /// No space for the rest of the first; what came over is in the second.
+    case noRoom(TransferPlace, kept: TransferPlace)
     case damagedTemporary(TransferPlace)
     /// Another transfer is writing it.
     case busy(TransferPlace)
@@ -35,14 +37,26 @@ public enum TransferError: Error, Sendable, CustomStringConvertible {
         case .notFolder(let place): "\(place) is not a folder"
         case .notFile(let place): "\(place) is not a file, and only a file can be written to standard output"
         case .special(let place): "\(place) is neither a file, a folder nor a symbolic link, and is left out"
+        case .noRoom(let place, let kept):
+            "no space is left for the rest of \(place); what came over is in \(kept), and the same command goes on from "
+                + "there; remove it if you give up"
         case .damagedTemporary(let place):
             "\(place), left by an interrupted transfer, is not what it should be; remove it and try again"
         case .busy(let place): "another transfer is writing \(place); wait for it, or end it"
         }
     }
 
+    /// The error of a copy that could not go on and left `temporary` behind.
+    func leaving(_ temporary: TransferPlace, of target: TransferPlace) -> TransferError {
+        switch self {
+        case .failed(_, _, .noSpace), .failed(_, _, .diskQuotaExceeded): .noRoom(target, kept: temporary)
+        default: self
+        }
+    }
+
     /// Whether what comes after in the same transfer would fail too: no room, no server, nothing to write to.
     public var endsTransfer: Bool {
+        if case .noRoom = self { return true }
         guard case .failed(_, let place, let errno) = self else { return false }
         switch errno {
         case .noSpace, .diskQuotaExceeded, .readOnlyFileSystem, .brokenPipe: return true

@@ -61,6 +61,8 @@ public struct ServerSearch: Sendable {
         timer.cancel()
         sender.cancel()
         if Task.isCancelled { throw .cancelled }
+        // A name that was spelled wrong is the likelier reason.
+        if collector.found.isEmpty, let failure, case .unresolvable = failure { throw failure }
         return collector.found
     }
 

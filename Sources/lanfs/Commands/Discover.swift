@@ -24,11 +24,12 @@ enum Discover {
         }
         try StandardOutput.print(options.json ? json(found, volume) : table(found, volume))
         guard found.isEmpty else { return .success }
-        if !options.json, options.common.verbosity != .quiet {
-            StandardError.write(
-                "lanfs: no server answered; start one with 'lanfs serve', or name its host with --server HOST\n")
-        }
-        return .noServer
+        if options.json || options.common.verbosity == .quiet { return .noServer }
+        throw CommandError(
+            .noServer,
+            options.need == nil
+                ? VolumeError.noServer.description
+                : "no server with so much room answered; without --need all that answer are shown")
     }
 
     /// The volume whose holders are marked; none when there is no key to know it by.

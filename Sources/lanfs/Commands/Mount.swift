@@ -10,6 +10,11 @@ import Synchronization
 enum Mount {
     /// `readiness`: made by `Lanfs.main` before any thread was started; the parent waits for its word.
     static func run(_ options: MountOptions, _ readiness: Readiness) async throws(CommandError) -> ExitCode {
+        do throws(MountError) {
+            try MountSession.check(options.mountPoint.text, nonEmpty: options.nonEmpty)
+        } catch {
+            throw CommandError(error)
+        }
         let session = ClientSession(options.client)
         let key = try session.key(whenMissing: options.embeddedServer != nil ? .make : .offer)
         // Watched from now on: connecting may take for ever.
@@ -31,7 +36,7 @@ enum Mount {
             try readiness.ready()
         } catch {
             mount.unmount()
-            throw CommandError(.failure, error.description)
+            throw CommandError(error)
         }
         let end = await mount.waitUntilUnmounted()
         let outcome = await finish(volume, session)
@@ -63,7 +68,7 @@ enum Mount {
             settings.readOnly = options.readOnly
             return try MountSession.mount(volume, on: options.mountPoint.text, options: settings)
         } catch {
-            throw CommandError(.failure, error.description)
+            throw CommandError(error)
         }
     }
 
@@ -76,5 +81,12 @@ enum Mount {
             session.log.critical("\(error.message)")
             return error.code
         }
+    }
+}
+
+extension CommandError {
+    fileprivate init(_ error: MountError) {
+        let isMissing = if case .mountPointMissing = error { true } else { false }
+        self.init(isMissing ? .notFound : .failure, error.description)
     }
 }

@@ -106,7 +106,7 @@ struct ClientSession: Sendable {
             let keys = VolumeKeys(directories)
             do throws(KeyError) {
                 return try keys.load(reference.text)
-            } catch .missing(let path) {
+            } catch .missing(let path, let name) {
                 let makes: Bool
                 switch missing {
                 case .refuse: makes = false
@@ -114,7 +114,7 @@ struct ClientSession: Sendable {
                 case .offer:
                     makes = ControllingTerminal()?.ask("There is no volume key yet. Make one?", suggestion: true) ?? false
                 }
-                guard makes else { throw CommandError(.keyUnusable, KeyError.missing(path).description) }
+                guard makes else { throw CommandError(.keyUnusable, KeyError.missing(path, name: name).description) }
                 let key = KeyMaking.generate()
                 let saved = try KeyMaking.save(key, as: reference.text, directories)
                 if options.common.verbosity != .quiet {
@@ -165,7 +165,7 @@ extension CommandError {
     init(_ error: TransferError) {
         let code: ExitCode =
             switch error {
-            case .failed(_, _, .noSpace), .failed(_, _, .diskQuotaExceeded): .noSpace
+            case .noRoom, .failed(_, _, .noSpace), .failed(_, _, .diskQuotaExceeded): .noSpace
             case .notFound, .folderMissing: .notFound
             case .exists: .alreadyExists
             default: .failure

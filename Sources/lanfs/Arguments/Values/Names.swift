@@ -1,9 +1,11 @@
+import LanfsClient
+
 /// Which volume key a command uses: the name of a key file in the user's keys folder, or a file anywhere.
 enum KeyReference: Hashable, Sendable, ArgumentValue {
     case named(String)
     case file(LocalPath)
 
-    static let defaultKey = KeyReference.named("default")
+    static let defaultKey = KeyReference.named(VolumeKeys.defaultName)
     static var completion: Completion { .key }
 
     /// A word with a slash in it, or one that ends in `.key`, is a file; anything else is a name.
