@@ -47,6 +47,7 @@ struct ClientSession: Sendable {
         var volumeOptions = VolumeOptions()
         volumeOptions.timeout = options.timeout
         adjust(&volumeOptions)
+        let isUser = if case .user = options.key { true } else { false }
         let origin = VolumeOrigin(directories)
         do throws(VolumeError) {
             guard let id = VolumeID(key.volumeID) else { throw .damaged("the volume key's public half") }
@@ -62,6 +63,11 @@ struct ClientSession: Sendable {
             origin.forget(id)
             log.debug("opened the volume")
             return volume
+        } catch .unknownVolume where isUser {
+            throw CommandError(
+                .notFound,
+                "no server here knows a volume of this user with this password. If it was typed right, start the volume's "
+                    + "servers or name one with --server HOST; 'lanfs put' and 'lanfs mount' make it with --create")
         } catch .unknownVolume(let id) where making == .never {
             throw CommandError(
                 .notFound,

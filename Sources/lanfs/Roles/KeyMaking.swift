@@ -17,6 +17,10 @@ enum KeyMaking {
             isNew
             ? try terminal.readNewPassword(prompt: "Password of \(user): ")
             : try terminal.readPassword(prompt: "Password of \(user): ")
+        if isNew, password.isShort {
+            StandardError.write(
+                "lanfs: a password so short can be guessed by whoever stores the volume; take several words\n")
+        }
         do throws(CryptoError) {
             return try password.withBytes { (bytes) throws(CryptoError) in
                 try VolumeKey.derive(user: user, password: SecretBytes(copying: bytes))

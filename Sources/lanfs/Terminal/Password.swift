@@ -14,6 +14,8 @@ struct Password: ~Copyable {
     }
 
     var isEmpty: Bool { count == 0 }
+    /// Few enough bytes for whoever stores the volume to try them all.
+    var isShort: Bool { count < 12 }
 
     /// False when it is full.
     mutating func append(_ byte: UInt8) -> Bool {
