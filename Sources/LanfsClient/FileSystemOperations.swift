@@ -6,10 +6,12 @@ import SystemPackage
 public enum Outcome<Value: Sendable>: Sendable {
     case done(Value)
     case failed(Errno)
+    /// `on`: where the work's task is best run.
+    ///
     /// When nobody waits any more (interrupted, killed, unmounted) the work's task is cancelled: it should end soon, with
     /// `.interrupted` if it changed nothing. A result that comes too late is taken back by the bridge: lookups are
     /// forgotten, handles released.
-    case later(@Sendable () async -> Result<Value, Errno>)
+    case later(@Sendable () async -> Result<Value, Errno>, on: (any TaskExecutor)? = nil)
 }
 
 /// An open file or directory of one client; the number goes to the kernel and back.

@@ -38,14 +38,14 @@ final class Bridge: Sendable {
             if answer.send(self, request, value) != 0 { answer.undo(self, value) }
         case .failed(let error):
             answer.fail(self, request, error)
-        case .later(let work):
-            wait(request, rule, answer, work)
+        case .later(let work, let executor):
+            wait(request, rule, answer, work, executor)
         }
     }
 
     private func wait<Value>(
         _ request: Request, _ rule: WaitRule, _ answer: Answer<Value>,
-        _ work: @escaping @Sendable () async -> Result<Value, Errno>
+        _ work: @escaping @Sendable () async -> Result<Value, Errno>, _ executor: (any TaskExecutor)?
     ) {
         guard let id = pending.add(request, rule) else {
             request.fail(.socketNotConnected)
@@ -59,7 +59,7 @@ final class Bridge: Sendable {
                 if let raw { Bridge.of(raw)?.pending.interrupt(UInt64(UInt(bitPattern: id))) }
             }, UnsafeMutableRawPointer(bitPattern: UInt(id)))
 
-        let task = Task {
+        let task = Task(executorPreference: executor) { [self] in
             let result = await work()
             let taken = pending.take(id) { request in
                 switch result {

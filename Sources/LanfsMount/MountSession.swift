@@ -133,7 +133,7 @@ public final class MountSession: Sendable {
         switch bridge.operations.attributes(of: rootInode) {
         case .done: return
         case .failed(let error): throw .mountPointUnusable(path, error)
-        case .later(let work):
+        case .later(let work, _):
             result = await withTaskGroup(of: Result<Attributes, Errno>?.self) { group in
                 group.addTask { await work() }
                 group.addTask {

@@ -35,7 +35,7 @@ final class PendingRequests: Sendable {
         var interrupted: [UInt64] = []
         /// Somebody was interrupted since the last look.
         var fresh = false
-        /// The watching thread sleeps until it is woken: nothing waits.
+        /// The watching thread sleeps until it is woken: nothing has waited for a while.
         var idle = true
         /// Taken, and being answered just now.
         var replying = 0
@@ -83,7 +83,12 @@ final class PendingRequests: Sendable {
         }
         guard let request else { return false }
         answer(request)
-        state.change { $0.replying -= 1 }
+        let isClosed = state.withLock { state in
+            state.replying -= 1
+            return state.closed
+        }
+        // Only `close` waits for that.
+        if isClosed { state.change { _ in } }
         return true
     }
 
@@ -128,9 +133,12 @@ final class PendingRequests: Sendable {
     /// Runs on a thread of its own until `close`.
     func watch() {
         var nextScan = MonotonicTime.now
+        // Going to sleep and being woken for each request would cost more than most requests.
+        var wasEmpty = false
         while true {
             let (isIdle, hasInterrupted) = state.withLock { state in
-                state.idle = state.waiting.isEmpty
+                state.idle = wasEmpty && state.waiting.isEmpty
+                wasEmpty = state.waiting.isEmpty
                 return (state.idle, !state.interrupted.isEmpty)
             }
             let step = state.wait(upTo: isIdle ? nil : hasInterrupted ? Self.interruptedTick : Self.tick) { state in

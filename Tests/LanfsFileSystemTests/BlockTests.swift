@@ -37,8 +37,7 @@ struct BlockTests {
         try volume.unlink("a")
         try put(volume, try volume.lookup("b").inode, frame(volume.newBlock(), 0))
         #expect(try usage(volume, block) == BlockUsage(kind: .data, total: 1000, live: 100))
-        let worth = try volume.read { (tree) throws(Interruption) in try tree.mostlyDead(scanning: 10, percent: 50) }
-        #expect(worth.blocks == [block] && worth.next == nil)
+        #expect(try usage(volume, block)?.isMostlyDead == true)
         try volume.truncate(try volume.lookup("c").inode, to: 0)
         #expect(try usage(volume, block) == nil)
         #expect(try volume.check() == [])
@@ -162,27 +161,5 @@ struct BlockTests {
         volume.apply(resolved)
         #expect(try usage(volume, set.block) == BlockUsage(kind: .changes, total: 300, live: 300))
         #expect(try volume.read { (tree) throws(Interruption) in try tree.deadBlocks(before: .max, limit: 9) }.isEmpty)
-    }
-
-    @Test("are listed page by page, and so are extents")
-    func paging() throws {
-        let volume = try Volume()
-        for number in 0..<25 { try put(volume, try volume.create("f\(number)"), frame(volume.newBlock(), 0)) }
-        var seen: [BlockID] = []
-        while case let page = try volume.read({ (tree) throws(Interruption) in
-            try tree.blocks(after: seen.last, limit: 10)
-        }), !page.isEmpty {
-            seen += page.map(\.block)
-        }
-        #expect(seen.count == 25 && seen == seen.sorted())
-        var place: ExtentPlace?
-        var extents = 0
-        while case let page = try volume.read({ (tree) throws(Interruption) in
-            try tree.extents(after: place, limit: 10)
-        }), !page.isEmpty {
-            place = page.last?.place
-            extents += page.count
-        }
-        #expect(extents == 25)
     }
 }

@@ -94,7 +94,7 @@ extension SplitMix64 {
             .get(block: id(), offset: 5, length: 7), .flush, .touch(blocks: list(upTo: 9) { $0.id() }, gcEpoch: next()),
             .free(blocks: list(upTo: 9) { $0.id() }, gcEpoch: next()),
             .sweep(blocks: list(upTo: 9) { $0.id() }, gcEpoch: next(), cutoff: next()), .list(after: maybe { $0.id() }),
-            .register(registerRequest()), .status,
+            .register(registerRequest()), .commit(blocks: list(upTo: 9) { $0.id() }, registerRequest()), .status,
         ]
         return pick(requests)
     }

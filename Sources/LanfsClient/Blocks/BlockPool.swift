@@ -12,7 +12,7 @@ final class BlockPool: Sendable {
 
     private struct Upload {
         let bytes: ByteBuffer
-        let gcEpoch: UInt64
+        var gcEpoch: UInt64
         /// The connection it was last given to.
         var connection: UInt64?
         /// It is on that connection's way, so a flush sent from now on comes after it.
@@ -58,14 +58,19 @@ final class BlockPool: Sendable {
     /// once. Durable after `flush`.
     func upload(_ block: SealedBlock, gcEpoch: UInt64) async {
         await waitForRoom()
-        let isNew = state.withLock { state in
-            guard state.uploads[block.id] == nil else { return false }
+        let isToBeSent = state.withLock { state in
+            if let upload = state.uploads[block.id] {
+                guard upload.gcEpoch < gcEpoch else { return false }
+                state.uploads[block.id]?.gcEpoch = gcEpoch
+                state.uploads[block.id]?.connection = nil
+                return true
+            }
             state.uploads[block.id] = Upload(bytes: block.bytes, gcEpoch: gcEpoch)
             state.bytes += block.bytes.readableBytes
             state.bytesSinceFlush += block.bytes.readableBytes
             return true
         }
-        if isNew, let connection = link.current { send([block.id], on: connection) }
+        if isToBeSent, let connection = link.current { send([block.id], on: connection) }
         flushInBackground()
     }
 
@@ -110,7 +115,9 @@ final class BlockPool: Sendable {
         }
     }
 
-    private func send(_ blocks: [BlockID], on connection: RPCConnection) {
+    /// - Returns: those that are on this connection's way now, so that a flush sent on it vouches for them.
+    @discardableResult
+    private func send(_ blocks: [BlockID], on connection: RPCConnection) -> [Sending] {
         let name = connection.number
         for block in blocks {
             let upload = state.withLock { state -> Upload? in
@@ -130,6 +137,12 @@ final class BlockPool: Sendable {
             }
             state.withLock { state in
                 if state.uploads[block]?.isAttempt(upload.attempt) ?? false { state.uploads[block]?.isSent = true }
+            }
+        }
+        return state.withLock { state in
+            blocks.compactMap { block -> Sending? in
+                guard let upload = state.uploads[block], upload.connection == name, upload.isSent else { return nil }
+                return Sending(block: block, attempt: upload.attempt)
             }
         }
     }
@@ -164,26 +177,15 @@ final class BlockPool: Sendable {
     /// Returns once every block uploaded before is on the server's disk (B2). Blocks that a lost connection may have
     /// lost are sent again.
     func flush() async throws(VolumeError) {
-        let blocks = state.withLock { state in
-            state.bytesSinceFlush = 0
-            state.refusal = nil
-            return Array(state.uploads.keys)
-        }
+        let blocks = blocksToFlush()
         guard !blocks.isEmpty else { return }
         while true {
             let connection = try await connect()
-            send(blocks, on: connection)
-            let covered = state.withLock { state in
-                blocks.compactMap { block -> Sending? in
-                    guard let upload = state.uploads[block], upload.connection == connection.number, upload.isSent
-                    else { return nil }
-                    return Sending(block: block, attempt: upload.attempt)
-                }
-            }
+            let covered = send(blocks, on: connection)
             // The flush follows the blocks on the wire at once: the server answers it after all of them.
             let reply: Reply
             do throws(NetworkError) {
-                reply = try await flush(on: connection).get()
+                reply = try await call(.flush, on: connection).get()
             } catch {
                 try check(error)
                 continue
@@ -193,21 +195,70 @@ final class BlockPool: Sendable {
                 throw .refused(refusal)
             }
             await waitForAnswers(to: covered)
-            try settle(covered)
+            settle(covered.filter(isAcknowledged))
+            if let refusal = state.withLock({ $0.refusal }) { throw .refused(refusal) }
             if state.withLock({ state in blocks.allSatisfy { state.uploads[$0] == nil } }) { return }
         }
     }
 
-    /// The server tells a connection once that its disk lost blocks of before: they are forgotten as sent in the order
-    /// the answers come, before a later flush could vouch for them.
-    private func flush(on connection: RPCConnection) async -> Result<Reply, NetworkError> {
-        await withCheckedContinuation { continuation in
-            connection.call(.flush) { result in
-                if case .success(let reply) = result, case .refused = reply.response {
-                    self.forgetSent(on: connection.number)
-                }
-                continuation.resume(returning: result)
+    /// Flushes every block uploaded before and then asks the keeper, both in one round. What cannot be done that way,
+    /// because another thread is just sending a block, takes two.
+    func commit(_ request: RegisterRequest, _ completion: @escaping @Sendable (RootRegister.Answer) -> Void) {
+        let blocks = blocksToFlush()
+        guard let connection = link.current else { return completion(.lost) }
+        let covered = send(blocks, on: connection)
+        guard covered.count == blocks.count, blocks.count <= Request.blockLimit else {
+            Task.detached { completion(await self.flushThenAsk(request)) }
+            return
+        }
+        call(.commit(blocks: blocks, request), on: connection) { result in
+            switch result.map(\.response) {
+            case .success(.register): self.settle(covered)
+            case .success(.missing(let blocks)): self.forgetSent(blocks)
+            default: break
             }
+            completion(RootRegister.Answer(result))
+        }
+    }
+
+    private func flushThenAsk(_ request: RegisterRequest) async -> RootRegister.Answer {
+        do throws(VolumeError) {
+            try await flush()
+        } catch .refused(let refusal) {
+            return .refused(refusal)
+        } catch {
+            return .lost
+        }
+        return await withCheckedContinuation { continuation in
+            link.call(.register(request)) { continuation.resume(returning: RootRegister.Answer($0)) }
+        }
+    }
+
+    private func blocksToFlush() -> [BlockID] {
+        state.withLock { state in
+            state.bytesSinceFlush = 0
+            state.refusal = nil
+            return Array(state.uploads.keys)
+        }
+    }
+
+    private func call(_ request: Request, on connection: RPCConnection) async -> Result<Reply, NetworkError> {
+        await withCheckedContinuation { continuation in
+            call(request, on: connection) { continuation.resume(returning: $0) }
+        }
+    }
+
+    /// Asks for a flush. The server tells a connection once that its disk lost blocks of before: they are forgotten as
+    /// sent in the order the answers come, before a later flush could vouch for them.
+    private func call(
+        _ request: Request, on connection: RPCConnection,
+        _ completion: @escaping @Sendable (Result<Reply, NetworkError>) -> Void
+    ) {
+        connection.call(request) { result in
+            if case .success(let reply) = result, case .refused = reply.response {
+                self.forgetSent(on: connection.number)
+            }
+            completion(result)
         }
     }
 
@@ -221,6 +272,13 @@ final class BlockPool: Sendable {
             return state.waitersForAnswers
         }
         for waiter in waiters { waiter.resume(returning: false) }
+    }
+
+    /// The server does not have these.
+    private func forgetSent(_ blocks: [BlockID]) {
+        state.withLock { state in
+            for block in blocks { state.uploads[block]?.connection = nil }
+        }
     }
 
     private func waitForAnswers(to sendings: [Sending]) async {
@@ -239,21 +297,28 @@ final class BlockPool: Sendable {
         }
     }
 
-    /// Forgets the blocks that are now durable.
-    private func settle(_ sendings: [Sending]) throws(VolumeError) {
-        let (refusal, waiters) = state.withLock { state in
+    private func isAcknowledged(_ sending: Sending) -> Bool {
+        state.withLock { state in
+            state.uploads[sending.block].map { $0.isAttempt(sending.attempt) && $0.isAcknowledged } ?? false
+        }
+    }
+
+    /// Forgets the blocks that are now durable, unless they were sent again since.
+    private func settle(_ sendings: [Sending]) {
+        let (forRoom, forAnswers) = state.withLock { state in
             for sending in sendings {
-                guard let upload = state.uploads[sending.block], upload.isAttempt(sending.attempt), upload.isAcknowledged
-                else { continue }
+                guard let upload = state.uploads[sending.block], upload.isAttempt(sending.attempt) else { continue }
                 state.uploads[sending.block] = nil
                 state.bytes -= upload.bytes.readableBytes
             }
-            let waiters = state.waitersForRoom
-            state.waitersForRoom = []
-            return (state.refusal, waiters)
+            defer {
+                state.waitersForRoom = []
+                state.waitersForAnswers = []
+            }
+            return (state.waitersForRoom, state.waitersForAnswers)
         }
-        for waiter in waiters { waiter.resume() }
-        if let refusal { throw .refused(refusal) }
+        for waiter in forRoom { waiter.resume() }
+        for waiter in forAnswers { waiter.resume(returning: false) }
     }
 
     /// Blocks the server may not have on disk.
@@ -319,6 +384,19 @@ final class BlockPool: Sendable {
         _ = try await call(.free(blocks: blocks, gcEpoch: gcEpoch))
     }
 
+    /// What an audit found unreachable (G5).
+    func sweep(_ blocks: [BlockID], gcEpoch: UInt64, cutoff: UInt64) async throws(VolumeError) {
+        _ = try await call(.sweep(blocks: blocks, gcEpoch: gcEpoch, cutoff: cutoff))
+    }
+
+    /// Blocks that are stored, in id order; none after the last.
+    func list(after block: BlockID?) async throws(VolumeError) -> [StoredBlock] {
+        guard case .listed(let blocks) = try await call(.list(after: block)).response else {
+            throw .damaged("the server's list of blocks")
+        }
+        return blocks
+    }
+
     func status() async throws(VolumeError) -> ServerStatus {
         guard case .status(let status) = try await call(.status).response else {
             throw .damaged("the server's answer about its room")
@@ -356,5 +434,19 @@ final class BlockPool: Sendable {
     /// Passes on what another connection would not cure.
     private func check(_ error: NetworkError) throws(VolumeError) {
         if error.isPermanent { throw .network(error) }
+    }
+}
+
+extension RootRegister.Answer {
+    init(_ result: Result<Reply, NetworkError>) {
+        guard case .success(let reply) = result else {
+            self = .lost
+            return
+        }
+        switch reply.response {
+        case .register(let response): self = .response(response)
+        case .refused(let refusal) where refusal.reason != .closing: self = .refused(refusal)
+        default: self = .lost
+        }
     }
 }

@@ -3,6 +3,9 @@ import Synchronization
 
 /// Frames on their way into memory: whoever else wants one waits for the fetch that is under way.
 final class FrameFetcher: Sendable {
+    /// Opened where they arrive; more are opened on any core.
+    static let few = 2
+
     typealias Fetch = Task<Result<Void, VolumeError>, Never>
 
     private let underWay = Mutex<[FrameCache.Name: Fetch]>([:])
@@ -16,7 +19,9 @@ final class FrameFetcher: Sendable {
                 guard !run.isEmpty else { return }
                 let frames = run
                 run = []
-                let task = Fetch.detached { await self.fetch(frames, for: volume) }
+                let task = Fetch.detached(executorPreference: frames.count <= Self.few ? volume.executor : nil) {
+                    await self.fetch(frames, for: volume)
+                }
                 for frame in frames { underWay[frame.name] = task }
                 tasks.append(task)
             }

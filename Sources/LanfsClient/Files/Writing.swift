@@ -103,6 +103,14 @@ extension VolumeState {
         return requests
     }
 
+    mutating func dropDirty() {
+        dirty = [:]
+        dirtyBytes = 0
+        closedDirty = []
+        closedDirtyBytes = 0
+        sealRequests = []
+    }
+
     /// Drops unsaved data that a truncation or a hole made void.
     mutating func discardDirty(of inode: InodeNumber, chunks: Range<UInt64>) {
         guard var file = dirty.removeValue(forKey: inode) else { return }

@@ -97,7 +97,7 @@ extension Volume {
         }
         switch result {
         case .success(false): return .done(count)
-        case .success(true): return .later { await self.saved(count) }
+        case .success(true): return .later({ await self.saved(count) }, on: executor)
         case .failure(.failed(let errno)): return .failed(errno)
         case .failure(let pause):
             let copy = Array(data)
@@ -129,14 +129,14 @@ extension Volume {
     public func syncAll() -> Outcome<Void> {
         let (isSaved, failure) = update { ($0.committedOperations >= $0.operations, $0.failure) }
         if let failure { return .failed(failure) }
-        return isSaved ? .done(()) : .later { await self.save() }
+        return isSaved ? .done(()) : .later({ await self.save() }, on: executor)
     }
 
     /// Returns once everything acknowledged until now is in a chosen root and every block of it on disk.
     public func save() async -> Result<Void, Errno> {
         let (operations, committed) = update { ($0.operations, $0.committedOperations) }
         guard operations > committed else { return .success(()) }
-        let outcome = await patiently(upTo: options.timeout) {
+        let outcome = await patiently(upTo: options.timeout, on: executor) {
             await self.committer.wait(for: operations, of: self)
         }
         // Given up: the data stays, and the next commit tries again.

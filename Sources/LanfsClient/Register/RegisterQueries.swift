@@ -25,8 +25,8 @@ struct RegisterQueries: Sendable {
         var now: Duration { ContinuousClock.now - origin }
 
         func send(_ request: RegisterRequest, to server: ServerID, by transport: RootRegister.Transport) {
-            transport(server, request) { [sink] response in
-                sink.yield(response.map { .answered(server, request, $0) } ?? .lost)
+            transport(server, request) { [sink] answer in
+                sink.yield(answer.response.map { .answered(server, request, $0) } ?? .lost)
             }
         }
 

@@ -1,13 +1,23 @@
 import LanfsProtocol
 import Logging
+import NIOCore
 import Synchronization
 
 /// The shell around the register's proposer: carries its messages to the keepers, keeps its time, and turns its effects
 /// into answers to those who wait.
 final class RootRegister: Sendable {
-    /// Sends a request to a keeper; the completion gets `nil` when no answer came.
-    typealias Transport =
-        @Sendable (ServerID, RegisterRequest, @escaping @Sendable (RegisterResponse?) -> Void) -> Void
+    /// What came of a request to a keeper.
+    enum Answer: Sendable {
+        case response(RegisterResponse)
+        /// Whether it was carried out is unknown.
+        case lost
+        /// The keeper was not asked: the server has trouble of its own, such as a full disk.
+        case refused(Refusal)
+
+        var response: RegisterResponse? { if case .response(let response) = self { response } else { nil } }
+    }
+
+    typealias Transport = @Sendable (ServerID, RegisterRequest, @escaping @Sendable (Answer) -> Void) -> Void
 
     /// What happened to the lease, told to the volume in order.
     enum Event: Sendable {
@@ -23,6 +33,8 @@ final class RootRegister: Sendable {
         case unknown
         case notHeld
         case tooLarge
+        /// The server could not store what the commit consists of. It is tried again all the same.
+        case refused(Refusal)
     }
 
     fileprivate struct State {
@@ -45,10 +57,12 @@ final class RootRegister: Sendable {
     let events: AsyncStream<Event>
     private let sink: AsyncStream<Event>.Continuation
     private let log: Logger
+    private let eventLoop: any EventLoop
 
-    init(proposer: Proposer<VolumeSigner>, log: Logger, transport: @escaping Transport) {
+    init(proposer: Proposer<VolumeSigner>, log: Logger, eventLoop: any EventLoop, transport: @escaping Transport) {
         self.state = Mutex(State(proposer: proposer))
         self.log = log
+        self.eventLoop = eventLoop
         self.transport = transport
         (events, sink) = AsyncStream.makeStream(of: Event.self)
     }
@@ -172,18 +186,22 @@ final class RootRegister: Sendable {
             let sentAt = now
             let isRelease = if case .release = request.body { true } else { false }
             if isRelease { state.withLock { $0.releasesUnderWay += 1 } }
-            transport(keeper, request) { [weak self] response in
+            transport(keeper, request) { [weak self] answer in
                 if isRelease { self?.finishRelease() }
-                guard let response else { return }
-                self?.step(.answered(keeper, request, sentAt: sentAt, response))
+                switch answer {
+                case .response(let response): self?.step(.answered(keeper, request, sentAt: sentAt, response))
+                case .lost: break
+                case .refused(let refusal):
+                    if case .accept = request.body { self?.finishCommit(.refused(refusal)) }
+                }
             }
         case .wake(let time):
             let generation = state.withLock { state in
                 state.wakeGeneration += 1
                 return state.wakeGeneration
             }
-            Task { [weak self, origin] in
-                try? await Task.sleep(until: origin + time, clock: .continuous)
+            // No task with a sleep: that would wake another thread for each commit.
+            eventLoop.scheduleTask(in: TimeAmount(time - now)) { [weak self] in
                 guard let self, self.state.withLock({ $0.wakeGeneration == generation }) else { return }
                 self.step(.tick)
             }

@@ -31,7 +31,7 @@ extension Outcome {
         switch self {
         case .done(let value): return value
         case .failed(let errno): throw errno
-        case .later(let rest): return try await rest().get()
+        case .later(let rest, _): return try await rest().get()
         }
     }
 }

@@ -49,6 +49,7 @@ extension Volume {
         // What tidying up changed is committed too, even if nothing else comes: only then are the blocks free.
         if !isReaped || current({ !$0.pending.isEmpty }) { committer.noteChange(self) }
         try await refreshRoom()
+        rewriteIfWorthIt()
     }
 
     /// Seals what is dirty in the background until little is left. A few rounds: writers may be faster for ever.
@@ -78,17 +79,21 @@ extension Volume {
         }
         return PreparedCommit(
             operations: cut.operations, contents: contents, blocks: blocks, changeBlocks: changeBlocks,
-            tree: cut.tree)
+            tree: cut.tree, gcEpoch: chain.record.gcEpoch + (cut.raisesGCEpoch ? 1 : 0))
     }
 
     /// Brings a prepared commit to its end. After an error it stays prepared and is tried again by the next commit.
     private func finish(_ prepared: PreparedCommit) async throws(VolumeError) {
         let gcEpoch = current { $0.chain.record.gcEpoch }
         for block in prepared.blocks { await blocks.upload(block, gcEpoch: gcEpoch) }
-        // B2: legal only once every block is on disk.
-        try await blocks.flush()
+        // B2, legal only once every block is on disk: the server sees to that before it asks its keeper.
         let record = try await choose(prepared)
         update { state in
+            if record.gcEpoch > state.chain.record.gcEpoch {
+                state.auditedRoot = AuditedRoot(
+                    record: record, contents: prepared.contents,
+                    changeBlocks: (state.chain.changeBlocks + prepared.changeBlocks).map(\.block), tree: prepared.tree)
+            }
             state.chain.advance(prepared, to: record)
             state.chain.tree = state.chain.wantsCheckpoint ? prepared.tree : nil
             state.committedOperations = prepared.operations
@@ -100,10 +105,11 @@ extension Volume {
     /// Moves the root, and finds out what became of it when that stayed unknown (P5).
     private func choose(_ prepared: PreparedCommit) async throws(VolumeError) -> RootRecord {
         let base = current { $0.chain.record }
-        let change = RootChange(contents: seal(prepared.contents), gcEpoch: base.gcEpoch)
+        let change = RootChange(contents: seal(prepared.contents), gcEpoch: prepared.gcEpoch)
         while true {
             switch await register.commit(change) {
             case .committed(let record): return record
+            case .refused(let refusal): throw .refused(refusal)
             case .tooLarge: throw .damaged("the root record, too large to be stored,")
             case .unknown, .notHeld:
                 guard let record = await register.acquire() else { throw .closed }

@@ -34,6 +34,8 @@ struct PreparedCommit: Sendable {
     let changeBlocks: [(block: BlockID, length: UInt32)]
     /// The tree as of this commit, for a checkpoint.
     let tree: Tree
+    /// Of the root it makes: that of its base, or one more for an audit (G4).
+    let gcEpoch: UInt64
 }
 
 extension VolumeState {
@@ -41,6 +43,7 @@ extension VolumeState {
         let operations: UInt64
         let changes: [Key: [UInt8]?]
         let tree: Tree
+        let raisesGCEpoch: Bool
     }
 
     /// Closes the books of the next commit: everything acknowledged so far is in it, nothing later (T1).
@@ -57,7 +60,11 @@ extension VolumeState {
         try stampDeadBlocks()
         let changes = pending
         pending = [:]
-        return Cut(operations: operations, changes: changes, tree: tree)
+        for (key, value) in changes {
+            if let (block, usage) = BlockUsage.noted(by: key, value) { sparse.note(block, usage) }
+        }
+        defer { raisesGCEpoch = false }
+        return Cut(operations: operations, changes: changes, tree: tree, raisesGCEpoch: raisesGCEpoch)
     }
 
     /// Blocks that died since the last commit go on the dead list under this commit's number: that is what tells when

@@ -18,7 +18,7 @@ final class Committer: Sendable {
         guard !timerIsSet.load(ordering: .relaxed), !timerIsSet.exchange(true, ordering: .acquiringAndReleasing) else {
             return
         }
-        Task.detached {
+        Task.detached(executorPreference: volume.executor) {
             try? await Task.sleep(for: volume.options.commitInterval)
             self.timerIsSet.store(false, ordering: .releasing)
             self.start(volume)
@@ -47,7 +47,7 @@ final class Committer: Sendable {
             return true
         }
         guard starts else { return }
-        Task.detached { await self.loop(volume) }
+        Task.detached(executorPreference: volume.executor) { await self.loop(volume) }
     }
 
     private func loop(_ volume: Volume) async {

@@ -33,7 +33,7 @@ extension Volume {
             }
             state.discardDirty(of: inode, chunks: 0..<UInt64.max)
         }
-        if case .later(let rest) = outcome { Task.detached { _ = await rest() } }
+        if case .later(let rest, _) = outcome { Task.detached { _ = await rest() } }
     }
 
     /// Removes what deleted and emptied large files left behind, some at a time, so that deleting takes the same time
@@ -63,6 +63,9 @@ extension Volume {
     func refreshRoom() async throws(VolumeError) {
         let status = try await blocks.status()
         let sent = blocks.outstandingBytes
-        update { $0.room.learn(capacity: status.capacity, free: status.free, outstanding: sent + $0.dirtyBytes) }
+        update { state in
+            state.room.learn(capacity: status.capacity, free: status.free, outstanding: sent + state.dirtyBytes)
+            state.room.usedByVolume = status.usedByVolume
+        }
     }
 }

@@ -5,7 +5,7 @@ extension Volume {
     /// Gets the write lease and with it the newest root. Work of ours that is not committed continues on the root it
     /// was based on, or not at all.
     func acquireLease() async throws(VolumeError) {
-        let outcome = await patiently(upTo: options.timeout) { () async -> Result<Void, VolumeError> in
+        let outcome = await patiently(upTo: options.timeout, on: executor) { () async -> Result<Void, VolumeError> in
             do throws(VolumeError) {
                 return .success(try await self.acquireLeaseInTurn())
             } catch {

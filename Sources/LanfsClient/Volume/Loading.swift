@@ -8,14 +8,17 @@ extension Volume {
     // MARK: What operations wait for
 
     func loadNode(_ missing: MissingNode) async throws(VolumeError) {
+        let node = try await fetchNode(missing)
+        update { $0.nodes.insert(missing.ref, node) }
+    }
+
+    func fetchNode(_ missing: MissingNode) async throws(VolumeError) -> Node {
         let payload = try await blocks.frames(missing.ref)[0]
-        let node: Node
         do throws(DecodingError) {
-            node = try Node(decoding: payload, for: missing)
+            return try Node(decoding: payload, for: missing)
         } catch {
             throw .damaged("tree node \(missing.ref.index) of block \(missing.ref.block.hex.prefix(16)) (\(error))")
         }
-        update { $0.nodes.insert(missing.ref, node) }
     }
 
     /// Fetches frames of file data into memory, neighbours of one block in one request, each frame once however many
@@ -23,7 +26,7 @@ extension Volume {
     func loadFrames(_ frames: [FrameRef]) async throws(VolumeError) {
         for task in fetcher.tasks(for: frames, of: self) {
             // Others may want the same frames: the fetch goes on when this reader gives up.
-            guard let result = await patiently(upTo: nil, { await task.value }) else { throw .failed(.interrupted) }
+            guard let result = await patiently(upTo: nil, on: executor, { await task.value }) else { throw .failed(.interrupted) }
             try result.get()
         }
     }
@@ -74,6 +77,8 @@ extension Volume {
             state.tree = tree
             state.chain = chain
             state.pending = [:]
+            // Whoever calls this has no unsaved work: what is unsealed is being rewritten, and as of the older root.
+            state.dropDirty()
             state.loads += 1
             state.inodeNumbers = 0..<0
             state.changedElsewhere.formUnion(state.lookups.keys)

@@ -40,7 +40,8 @@ extension Volume {
         let link = link(to: server, volume: id, key: key, pins: pins, group: group)
         do throws(VolumeError) {
             let memory = try rootMemory(of: id, directories)
-            let transport = transport(over: link)
+            let blocks = BlockPool(link: link, timeout: options.timeout)
+            let transport = transport(over: link, blocks)
             let incarnation = randomNumber()
             let queries = RegisterQueries(
                 volume: id, sender: incarnation, signer: VolumeSigner(key: key.signingKey), transport: transport)
@@ -58,7 +59,7 @@ extension Volume {
             let register = RootRegister(
                 proposer: Proposer(
                     id: incarnation, volume: id, epoch: record.epoch, keepers: record.config.keepers, signer: signer),
-                log: log, transport: transport)
+                log: log, eventLoop: link.eventLoop, transport: transport)
             var chosen = try await queries.chosenRecord(near: record)
             if chosen == nil { chosen = await register.acquire() }
             guard let chosen else { throw .closed }
@@ -69,7 +70,7 @@ extension Volume {
                 nodeMemory: options.memory / 4, frameMemory: options.memory / 4 * 3, readOnly: options.readOnly)
             let volume = Volume(
                 id: id, key: key, incarnation: incarnation, link: link, pins: pins, directories: directories,
-                blocks: BlockPool(link: link, timeout: options.timeout), register: register, memory: memory,
+                blocks: blocks, register: register, memory: memory,
                 options: options, state: state, log: log)
             try await volume.start(chosen, queries)
             return volume
@@ -80,7 +81,7 @@ extension Volume {
     }
 
     private func start(_ record: RootRecord, _ queries: RegisterQueries) async throws(VolumeError) {
-        Task { [weak self, register] in
+        Task(executorPreference: executor) { [weak self, register] in
             for await event in register.events { self?.note(event) }
         }
         try await load(record)
@@ -89,6 +90,7 @@ extension Volume {
         if !options.readOnly { try await takeUpSetAside() }
         watchServer()
         followRoot(queries)
+        if !options.readOnly { auditDaily() }
         if record.sequence == 0, !options.readOnly { try await formatIfEmpty() }
     }
 
@@ -121,10 +123,10 @@ extension Volume {
     public func close(patience: Duration = .seconds(20)) async throws(VolumeError) -> FilePath? {
         // Without a connection there is nothing to wait for: unmounting works at once.
         let patience = link.current == nil ? .milliseconds(200) : patience
-        let isSaved = await patiently(upTo: patience) { await self.save() }
+        let isSaved = await patiently(upTo: patience, on: nil) { await self.save() }
         defer { abandon() }
         if case .success? = isSaved {
-            if link.current != nil { _ = await patiently(upTo: .seconds(1)) { await self.register.releaseAndWait() } }
+            if link.current != nil { _ = await patiently(upTo: .seconds(1), on: nil) { await self.register.releaseAndWait() } }
             return nil
         }
         return try await setAside()
@@ -229,15 +231,10 @@ extension Volume {
         return ServerLink(configuration, pins: pins, group: group)
     }
 
-    private static func transport(over link: ServerLink) -> RootRegister.Transport {
+    private static func transport(over link: ServerLink, _ blocks: BlockPool) -> RootRegister.Transport {
         { _, request, completion in
-            link.call(.register(request)) { result in
-                if case .success(let reply) = result, case .register(let response) = reply.response {
-                    completion(response)
-                } else {
-                    completion(nil)
-                }
-            }
+            if case .accept = request.body { return blocks.commit(request, completion) }
+            link.call(.register(request)) { completion(RootRegister.Answer($0)) }
         }
     }
 

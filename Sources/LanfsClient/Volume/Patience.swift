@@ -5,12 +5,12 @@ import Synchronization
 ///
 /// - Returns: `nil` when the caller gave up.
 func patiently<Value: Sendable>(
-    upTo timeout: Duration?, _ work: @escaping @Sendable () async -> Value
+    upTo timeout: Duration?, on executor: (any TaskExecutor)?, _ work: @escaping @Sendable () async -> Value
 ) async -> Value? {
     let wait = OneWait<Value>()
-    Task.detached { wait.finish(await work()) }
+    Task.detached(executorPreference: executor) { wait.finish(await work()) }
     if let timeout {
-        Task.detached {
+        Task.detached(executorPreference: executor) {
             try? await Task.sleep(for: timeout)
             wait.finish(nil)
         }

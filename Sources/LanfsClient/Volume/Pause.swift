@@ -18,6 +18,9 @@ enum Pause: Error {
     /// A range of inode numbers to take new ones from (T4).
     case inodes
 
+    /// What it waits for takes little computing once it is there.
+    var isShort: Bool { if case .frames(let frames) = self { frames.count <= FrameFetcher.few } else { true } }
+
     init(_ interruption: Interruption) {
         switch interruption {
         case .failed(let errno): self = .failed(errno)

@@ -50,9 +50,18 @@ extension Volume {
     /// block, so a reader always finds it in one of the two.
     fileprivate func seal(_ request: SealRequest) async {
         let block = SealedBlock(frames: request.pieces.map(\.bytes))
-        await blocks.upload(block, gcEpoch: current { $0.chain.record.gcEpoch })
         do {
-            try await run { (state) throws(Pause) in try state.adopt(block, for: request) }
+            var isAdopted = false
+            while !isAdopted {
+                let tag = current { $0.chain.record.gcEpoch }
+                await blocks.upload(block, gcEpoch: tag)
+                isAdopted = try await run { (state) throws(Pause) in
+                    // G2: collections that overtook the upload could sweep it; it is sent again with a newer tag.
+                    guard UploadFence.allows(base: state.chain.record.gcEpoch, tag: tag) else { return false }
+                    try state.adopt(block, for: request)
+                    return true
+                }
+            }
         } catch {
             // The tree could not be read: the data stays dirty, and the next commit tries again and reports it.
             _ = attempt { (state) throws(Pause) in state.unmarkSealing(request) }

@@ -16,6 +16,8 @@ public final class Volume: Sendable {
     public let id: VolumeID
     let key: VolumeKey
     let blocks: BlockPool
+    /// Where what waits for the server best waits.
+    let executor: EventLoopExecutor
     let register: RootRegister
     let link: ServerLink
     let memory: RootMemory
@@ -43,6 +45,7 @@ public final class Volume: Sendable {
     ) {
         self.id = id
         self.link = link
+        executor = EventLoopExecutor(link.eventLoop)
         self.pins = pins
         self.directories = directories
         self.memory = memory
@@ -83,7 +86,8 @@ public final class Volume: Sendable {
         switch attempt(body) {
         case .success(let value): .done(value)
         case .failure(.failed(let errno)): .failed(errno)
-        case .failure(let pause): .later { await self.resume(body, after: pause) }
+        case .failure(let pause):
+            .later({ await self.resume(body, after: pause) }, on: pause.isShort ? executor : nil)
         }
     }
 

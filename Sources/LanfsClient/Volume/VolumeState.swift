@@ -50,6 +50,18 @@ struct VolumeState {
     var inodeNumbers: Range<InodeNumber> = 0..<0
     var room = Room()
     var houseKeptAt = ContinuousClock.now
+
+    // MARK: Garbage
+    var sparse = SparseBlocks()
+    /// G4: the next commit raises the gcEpoch.
+    var raisesGCEpoch = false
+    /// What that commit made, for the audit that asked for it.
+    var auditedRoot: AuditedRoot?
+    /// While it is, nothing is freed: what the audited root reaches stays readable.
+    var isAuditing = false
+    var isRewriting = false
+
+    // MARK: Its end
     /// Set once what was acknowledged can no longer be saved: everything that would change the volume fails with this.
     var failure: Errno?
     /// The unsaved work is kept on this machine: nothing is committed any more.
@@ -145,6 +157,7 @@ struct Room {
     static let reserve: UInt64 = 16 << 20
 
     var capacity: UInt64 = 0
+    var usedByVolume: UInt64 = 0
     /// As the servers last said.
     private(set) var free: UInt64 = .max
     /// Acknowledged or sent since they said so.

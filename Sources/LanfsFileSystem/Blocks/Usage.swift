@@ -6,7 +6,7 @@ import SystemPackage
 // mark and sweep is the audit. A count that is wrong therefore must err towards keeping.
 
 extension Transaction {
-    /// Says how long a block is, for ``blocks(after:limit:)`` to tell how much of it is dead. A block that nobody
+    /// Says how long a block is, to tell how much of it is dead. A block that nobody
     /// registered counts the frames it was given.
     public mutating func registerBlock(_ block: BlockID, length: UInt32, kind: BlockKind) throws(Interruption) {
         let live = try usage(of: block)?.live ?? 0
@@ -55,47 +55,6 @@ extension Transaction {
     public func usage(of block: BlockID) throws(Interruption) -> BlockUsage? {
         guard let bytes = try read(.usage(block)) else { return nil }
         return try decoded { () throws(DecodingError) in try BlockUsage(decoding: bytes) }
-    }
-
-    /// Up to `limit` blocks in the order of their ids with what is live of them: those that are mostly dead are worth
-    /// rewriting, and their frames are found with ``extents(after:limit:)``.
-    public func blocks(
-        after block: BlockID? = nil, limit: Int
-    ) throws(Interruption) -> [(block: BlockID, usage: BlockUsage)] {
-        try collect(in: .usage(after: block), limit: limit) { key, value in
-            guard case .usage(let block)? = RecordKey(key), let usage = try? BlockUsage(decoding: value) else {
-                return nil
-            }
-            return (block, usage)
-        }
-    }
-
-    /// Looks at the next `scanning` blocks for those of which no more than `percent` is live.
-    ///
-    /// - Returns: `next`: where to go on; `nil` after the last block.
-    public func mostlyDead(
-        after block: BlockID? = nil, scanning limit: Int, percent: Int
-    ) throws(Interruption) -> (blocks: [BlockID], next: BlockID?) {
-        let scanned = try blocks(after: block, limit: limit)
-        let dead = scanned.filter { Int($0.usage.live) * 100 <= Int($0.usage.total) * percent }
-        return (dead.map(\.block), scanned.count < limit ? nil : scanned.last?.block)
-    }
-
-    /// Up to `limit` runs of files, in the order of inodes and chunks; runs of an older generation are about to be
-    /// removed and left out by comparing with the inode's.
-    public func extents(
-        after last: ExtentPlace? = nil, limit: Int
-    ) throws(Interruption) -> [(place: ExtentPlace, extent: Extent)] {
-        var range = KeyRange.all(.extent)
-        if let last {
-            range.from = RecordKey.extent(last.inode, generation: last.generation, chunk: last.firstChunk).key.successor
-        }
-        return try collect(in: range, limit: limit) { key, value in
-            guard case .extent(let inode, let generation, let chunk)? = RecordKey(key),
-                let extent = try? Extent(decoding: value)
-            else { return nil }
-            return (ExtentPlace(inode: inode, generation: generation, firstChunk: chunk), extent)
-        }
     }
 }
 

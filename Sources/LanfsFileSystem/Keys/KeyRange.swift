@@ -43,12 +43,6 @@ struct KeyRange {
         KeyRange(.orphan, incarnation.high, incarnation.low)
     }
 
-    static func usage(after block: BlockID?) -> KeyRange {
-        var range = all(.usage)
-        if let block { range.from = RecordKey.usage(block).key.successor }
-        return range
-    }
-
     /// Dead since a commit whose sequence is known (not 0) and below `sequence`.
     static func dead(before sequence: UInt64) -> KeyRange {
         KeyRange(

@@ -70,13 +70,14 @@ public final class ServerLink: Sendable {
 
     private let configuration: Configuration
     private let pins: any Pins
-    private let group: any EventLoopGroup
+    /// One for all connections of this link, so that who waits for answers can wait where they arrive.
+    public let eventLoop: any EventLoop
     private let shared: Mutex<Shared>
 
     public init(_ configuration: Configuration, pins: any Pins, group: any EventLoopGroup) {
         self.configuration = configuration
         self.pins = pins
-        self.group = group
+        eventLoop = group.next()
         shared = Mutex(
             Shared(state: .disconnected(since: .now, lastFailure: nil), endpoints: configuration.endpoints))
         let runner = Task { await self.run() }
@@ -221,11 +222,11 @@ private struct Repetitions {
 }
 
 extension Request {
-    /// Carrying it out twice is the same as once. Not `flush` and `open`, which are about one connection.
+    /// Carrying it out twice is the same as once. Not `flush`, `commit` and `open`, which are about one connection.
     public var mayBeRepeated: Bool {
         switch self {
         case .put, .get, .touch, .free, .sweep, .list, .register, .status: true
-        case .flush, .open: false
+        case .flush, .commit, .open: false
         }
     }
 }
@@ -253,7 +254,7 @@ extension ServerLink {
                 if let ready { return continuation.resume(returning: ready) }
                 if Task.isCancelled, let wait = token.get() { giveUp(wait, .cancelled) }
                 if let deadline, let wait = token.get() {
-                    group.any().scheduleTask(deadline: deadline) { [weak self] in self?.deadlinePassed(wait) }
+                    eventLoop.scheduleTask(deadline: deadline) { [weak self] in self?.deadlinePassed(wait) }
                 }
             }
         } onCancel: {
@@ -345,7 +346,7 @@ extension ServerLink {
         do throws(NetworkError) {
             if endpoints.isEmpty { throw .noAddress(of: name) }
             let connection = try await RPCConnection.connect(
-                to: endpoints, server: server, pins: pins, group: group, timeouts: configuration.timeouts,
+                to: endpoints, server: server, pins: pins, group: eventLoop, timeouts: configuration.timeouts,
                 limits: configuration.limits)
             do throws(NetworkError) {
                 try await configuration.onConnect(connection)
@@ -373,7 +374,7 @@ extension ServerLink {
             move(to: .disconnected(since: .now, lastFailure: reason), connection: nil, instead: connection)
             // Its goodbye ends the connection and starts the search for the next; a server that hangs must not delay
             // it.
-            group.any().scheduleTask(in: .seconds(10)) { connection.close() }
+            eventLoop.scheduleTask(in: .seconds(10)) { connection.close() }
         }
         return reason
     }

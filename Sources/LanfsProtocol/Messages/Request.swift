@@ -20,12 +20,19 @@ public enum Request: Equatable, Sendable {
     /// Up to 1,000 stored blocks after this one in id order; the audit's other half.
     case list(after: BlockID?)
     case register(RegisterRequest)
+    /// `flush` and then `register`: the last two rounds of a commit in one, for a volume whose blocks and whose keeper
+    /// are on one server. The keeper is only asked when the flush went well and all of `blocks` are on disk (B2);
+    /// otherwise the answer is a refusal, or `.missing`.
+    case commit(blocks: [BlockID], RegisterRequest)
     case status
 }
 
 extension Request {
+    /// Blocks that one request can name.
+    public static let blockLimit = 4096
+
     private enum Code: UInt8 {
-        case open = 1, put, get, flush, touch, free, sweep, list, register, status
+        case open = 1, put, get, flush, touch, free, sweep, list, register, status, commit
     }
 
     /// Bytes that follow the message raw.
@@ -70,6 +77,10 @@ extension Request {
         case .register(let request):
             writer.append(Code.register.rawValue)
             request.encode(into: &writer)
+        case .commit(let blocks, let request):
+            writer.append(Code.commit.rawValue)
+            writer.append(list: blocks) { $0.append($1) }
+            request.encode(into: &writer)
         case .status:
             writer.append(Code.status.rawValue)
         }
@@ -102,12 +113,14 @@ extension Request {
             self = .list(after: try reader.optional { (reader) throws(DecodingError) in try reader.id() })
         case .register:
             self = .register(try RegisterRequest(from: &reader))
+        case .commit:
+            self = .commit(blocks: try Self.blocks(&reader), try RegisterRequest(from: &reader))
         case .status:
             self = .status
         }
     }
 
     private static func blocks(_ reader: inout ByteReader) throws(DecodingError) -> [BlockID] {
-        try reader.list(minimum: 32, limit: 4096) { (reader) throws(DecodingError) in try reader.id() }
+        try reader.list(minimum: 32, limit: blockLimit) { (reader) throws(DecodingError) in try reader.id() }
     }
 }

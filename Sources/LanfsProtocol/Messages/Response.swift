@@ -4,7 +4,7 @@ public enum Response: Equatable, Sendable {
     case done
     /// `get`: the payload has this many bytes.
     case block(length: UInt32)
-    /// `touch`: these blocks are not here (or quarantined).
+    /// `touch`, `commit`: these blocks are not here (or quarantined).
     case missing([BlockID])
     case listed([StoredBlock])
     case register(RegisterResponse)

@@ -53,11 +53,19 @@ final class RegisterLane: Sendable {
 
     /// Any thread; does not block.
     func submit(_ call: RegisterCall) {
-        let mustStart = inbox.withLock { inbox in
+        if enqueue(call) { threads.flush { self.run() } }
+    }
+
+    /// For a thread that waits for the disk anyway: carries the call out right there unless the lane is busy.
+    func submitFromFlusher(_ call: RegisterCall) {
+        if enqueue(call) { run() }
+    }
+
+    private func enqueue(_ call: RegisterCall) -> Bool {
+        inbox.withLock { inbox in
             inbox.calls.append(call)
             return inbox.start()
         }
-        if mustStart { threads.flush { self.run() } }
     }
 
     /// The session's connection has ended: whatever it waits for is forgotten.

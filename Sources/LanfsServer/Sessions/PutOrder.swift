@@ -54,7 +54,7 @@ struct PutOrder {
         while let first = groups.first, first.unfinished == 0, let waiting = first.waiting {
             if refusal == nil { refusal = first.refusal }
             var next = Waiting(request: waiting.request, id: waiting.id)
-            if case .flush = waiting.request {
+            if waiting.request.flushes {
                 next.refusal = refusal
                 refusal = nil
             }
@@ -63,5 +63,15 @@ struct PutOrder {
             firstNumber += 1
         }
         return ready
+    }
+}
+
+extension Request {
+    /// Vouches for puts.
+    var flushes: Bool {
+        switch self {
+        case .flush, .commit: true
+        default: false
+        }
     }
 }

@@ -6,8 +6,10 @@ import Synchronization
 
 /// What one connection asks of its volume. `received` is called in the order the client sent; answers leave in any.
 final class VolumeSession: Sendable {
-    private struct Flush {
+    fileprivate struct Flush {
         var id: RequestID
+        /// To be asked of the keeper once the flush is done.
+        var then: (blocks: [BlockID], request: RegisterRequest)?
         var refusal: Refusal?
     }
 
@@ -38,12 +40,8 @@ final class VolumeSession: Sendable {
         switch request {
         case .put(let block, _, let gcEpoch): put(block, payload ?? ByteBuffer(), gcEpoch: gcEpoch, id: id)
         case .get(let block, let offset, let length): get(block, offset: Int(offset), length: Int(length), id: id)
-        case .flush, .touch, .free, .sweep, .list: carryOut(state.withLock { $0.order.wait(request, id: id) })
-        case .register(let request):
-            volume.register.submit(
-                RegisterCall(request: request, session: ObjectIdentifier(self)) { [connection] response in
-                    connection.reply(id, response)
-                })
+        case .flush, .commit, .touch, .free, .sweep, .list: carryOut(state.withLock { $0.order.wait(request, id: id) })
+        case .register(let request): volume.register.submit(call(request, id: id))
         case .status:
             threads.work { [connection, volumes, volume] in connection.reply(id, .status(volumes.status(of: volume))) }
         case .open: connection.reply(id, .refused(Refusal(.invalid, "this connection is about a volume already")))
@@ -53,6 +51,12 @@ final class VolumeSession: Sendable {
     /// The connection has ended.
     func left() {
         volume.register.left(ObjectIdentifier(self))
+    }
+
+    private func call(_ request: RegisterRequest, id: RequestID) -> RegisterCall {
+        RegisterCall(request: request, session: ObjectIdentifier(self)) { [connection] response in
+            connection.reply(id, response)
+        }
     }
 
     // MARK: Blocks
@@ -101,9 +105,9 @@ final class VolumeSession: Sendable {
     private func carryOut(_ requests: [PutOrder.Waiting], onWorker: Bool = false) {
         var startsFlush = false
         for waiting in requests {
-            if case .flush = waiting.request {
+            if waiting.request.flushes {
                 let isFirst = state.withLock { state in
-                    state.flushes.append(Flush(id: waiting.id, refusal: waiting.refusal))
+                    state.flushes.append(Flush(waiting))
                     defer { state.isFlushing = true }
                     return !state.isFlushing
                 }
@@ -140,8 +144,32 @@ final class VolumeSession: Sendable {
             }
             state.withLock { [newMark] in $0.mark = newMark }
             for flush in flushes {
-                connection.reply(flush.id, (flush.refusal ?? failure).map { .refused($0) } ?? .done)
+                if let refusal = flush.refusal ?? failure {
+                    connection.reply(flush.id, .refused(refusal))
+                } else if let (blocks, request) = flush.then {
+                    commit(blocks, request, id: flush.id)
+                } else {
+                    connection.reply(flush.id, .done)
+                }
             }
         }
+    }
+
+    /// Asks the keeper if the blocks are there. A flush does not say that: a put before it may have been refused, or its
+    /// block lost, and an earlier flush of this connection may have been told instead.
+    private func commit(_ blocks: [BlockID], _ request: RegisterRequest, id: RequestID) {
+        let missing = volume.blocks.missing(of: blocks)
+        if missing.isEmpty {
+            volume.register.submitFromFlusher(call(request, id: id))
+        } else {
+            connection.reply(id, .missing(missing))
+        }
+    }
+}
+
+extension VolumeSession.Flush {
+    init(_ waiting: PutOrder.Waiting) {
+        self.init(id: waiting.id, then: nil, refusal: waiting.refusal)
+        if case .commit(let blocks, let request) = waiting.request { then = (blocks, request) }
     }
 }

@@ -19,6 +19,16 @@ extension BlockStore {
         }
     }
 
+    /// Those of `ids` that are not here, or in quarantine.
+    public func missing(of ids: [BlockID]) -> [BlockID] {
+        state.withLock { state in
+            ids.filter { id in
+                guard let number = state.index.find(id) else { return true }
+                return state.index.entry(number).state != .live
+            }
+        }
+    }
+
     /// The frees of a commit's dead list (G8): from now on the blocks are in quarantine, and gone when its time is over
     /// (G7) or when room is short. A block that carries a newer tag was uploaded or touched by a later root's client
     /// and stays. Written to the log but not synced: a power cut leaves garbage, which the audit finds.

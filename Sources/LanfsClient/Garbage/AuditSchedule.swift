@@ -1,0 +1,49 @@
+import LanfsFileSystem
+import LanfsLocal
+import LanfsProtocol
+import SystemPackage
+
+/// When this machine last audited a volume, kept over restarts. Only how often depends on it, nothing's safety.
+struct AuditSchedule: Sendable {
+    private static let interval: Int64 = 24 * 60 * 60
+
+    private let path: FilePath
+
+    init(volume: VolumeID, directories: UserDirectories) {
+        path = directories.state(ofVolume: volume.hex).appending("audited")
+    }
+
+    func isDue(at now: Timestamp) throws(LocalFileError) -> Bool {
+        guard let bytes = try PrivateFile.read(path, limit: 64), bytes.count == 8 else { return true }
+        let last = bytes.reduce(Int64(0)) { $0 << 8 | Int64($1) }
+        // A clock that was put back must not put it off for ever.
+        return now.seconds < last || now.seconds - last >= Self.interval
+    }
+
+    func noteDone(at now: Timestamp) throws(LocalFileError) {
+        try PrivateFile.write(withUnsafeBytes(of: now.seconds.bigEndian) { Array($0) }, to: path)
+    }
+}
+
+extension Volume {
+    /// While the volume is mounted it is audited once a day, first when it has been mounted for ten minutes.
+    func auditDaily() {
+        let schedule = AuditSchedule(volume: id, directories: directories)
+        Task { [weak self] in
+            while (try? await Task.sleep(for: .seconds(600))) != nil {
+                guard let self, !self.isClosed.load(ordering: .relaxed) else { return }
+                do {
+                    guard self.link.current != nil, try schedule.isDue(at: .now) else { continue }
+                    let report = try await self.audit()
+                    try schedule.noteDone(at: .now)
+                    guard report.sweptBlocks > 0 else { continue }
+                    self.log.notice(
+                        "the daily audit found blocks that nothing refers to; the server deletes them in 24 hours",
+                        metadata: ["blocks": "\(report.sweptBlocks)", "bytes": "\(report.sweptBytes)"])
+                } catch {
+                    self.log.warning("the daily audit could not finish, deleted no more, and is tried again: \(error)")
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+import LanfsFileSystem
+import LanfsProtocol
+import LanfsTree
+
+/// What an audit did.
+struct AuditReport: Equatable, Sendable {
+    /// Blocks that no root reached, and their bytes: in the servers' quarantine now (G7).
+    var sweptBlocks = 0
+    var sweptBytes: UInt64 = 0
+}
+
+extension Volume {
+    /// Candidates of one slice: bounds the audit's memory to about 16 MiB. Each slice walks the tree once.
+    private static let sliceSize = 1 << 18
+
+    /// Mark and sweep (G4 to G6): finds the blocks that ordinary frees forgot, as when a client died between an upload and
+    /// its commit. Every error ends it and nothing more is deleted.
+    func audit() async throws(VolumeError) -> AuditReport {
+        // What the marked root reaches has to stay readable until the end.
+        update { $0.isAuditing = true }
+        defer { update { $0.isAuditing = false } }
+        let snapshot = try await raiseGCEpoch()
+        var report = AuditReport()
+        var after: BlockID?
+        var isFirst = true
+        repeat {
+            var collection = GarbageCollection(gcEpoch: snapshot.record.gcEpoch)
+            guard let cutoff = collection.cutoff else { return report }
+            var lengths: [BlockID: UInt32] = [:]
+            while collection.candidateCount < Self.sliceSize {
+                let page = try await blocks.list(after: after)
+                after = page.last?.block
+                for block in page {
+                    collection.consider(block)
+                    lengths[block.block] = block.length
+                }
+                if page.isEmpty { break }
+            }
+            // Also without candidates, once: the walk finds what is worth rewriting.
+            guard isFirst || collection.candidateCount > 0 else { break }
+            isFirst = false
+            try await mark(snapshot, in: &collection)
+            let unreached = collection.unreached()
+            for batch in stride(from: 0, to: unreached.count, by: 1000) {
+                let ids = Array(unreached[batch..<min(batch + 1000, unreached.count)])
+                try await blocks.sweep(ids, gcEpoch: snapshot.record.gcEpoch, cutoff: cutoff)
+                try await runToEnd { (state) throws(Pause) in
+                    try state.changeUncounted { (transaction) throws(Interruption) in try transaction.forgetUsage(of: ids) }
+                }
+                report.sweptBlocks += ids.count
+                report.sweptBytes += ids.reduce(0) { $0 + UInt64(lengths[$1] ?? 0) }
+            }
+        } while after != nil
+        return report
+    }
+
+    /// G4: the root that is marked is one that raised the gcEpoch. The commit that does it takes along everything
+    /// acknowledged so far.
+    private func raiseGCEpoch() async throws(VolumeError) -> AuditedRoot {
+        let isAllowed = update { state in
+            guard !state.readOnly, state.failure == nil, !state.isSetAside else { return false }
+            state.auditedRoot = nil
+            state.raisesGCEpoch = true
+            // Somebody waits for this commit, as for any operation.
+            state.operations += 1
+            return true
+        }
+        guard isAllowed else { throw .failed(.readOnlyFileSystem) }
+        if case .failure(let errno) = await save() { throw .failed(errno) }
+        guard let root = update({ state in
+            defer { state.auditedRoot = nil }
+            return state.auditedRoot
+        }) else { throw .busy }
+        return root
+    }
+
+    /// Marks all that the root reaches: the nodes of its stored tree, what the leaves refer to, the change blocks since,
+    /// and what those refer to, which is in the nodes that are not stored yet.
+    private func mark(_ root: AuditedRoot, in collection: inout GarbageCollection) async throws(VolumeError) {
+        for block in root.changeBlocks { collection.mark(block) }
+        var marked = collection
+        try await walk(Tree(root: root.contents.tree)) { (nodes) throws(VolumeError) in
+            try self.mark(nodes, in: &marked)
+        }
+        try await walk(root.tree, skippingStored: true) { (nodes) throws(VolumeError) in
+            try self.mark(nodes, in: &marked)
+        }
+        collection = marked
+    }
+
+    private func mark(
+        _ nodes: [(place: TreeWalk.Place, node: Node)], in collection: inout GarbageCollection
+    ) throws(VolumeError) {
+        var usages: [(block: BlockID, usage: BlockUsage?)] = []
+        for (place, node) in nodes {
+            if let stored = place.stored { collection.mark(stored.ref.block) }
+            var failure: DecodingError?
+            node.forEachEntry { key, value in
+                do throws(DecodingError) {
+                    if let block = try blockReferred(by: key, value) { collection.mark(block) }
+                } catch {
+                    failure = error
+                }
+                if let noted = BlockUsage.noted(by: key, value) { usages.append(noted) }
+            }
+            if let failure { throw .damaged("a tree node (\(failure))") }
+        }
+        update { state in for (block, usage) in usages { state.sparse.note(block, usage) } }
+    }
+}
+
+/// The root that an audit marks, with what else is needed to find everything it reaches.
+struct AuditedRoot: Sendable {
+    let record: RootRecord
+    let contents: RootContents
+    let changeBlocks: [BlockID]
+    /// The same state as in memory: its unstored nodes are what the change blocks say.
+    let tree: Tree
+}
