@@ -123,8 +123,8 @@ import Testing
 
 @Suite struct `Patience` {
     @Test func `ends with the work, or with the time`() async {
-        #expect(await patiently(upTo: nil) { 1 } == 1)
-        let slow = await patiently(upTo: .milliseconds(20)) { () async -> Int in
+        #expect(await patiently(upTo: nil, on: nil) { 1 } == 1)
+        let slow = await patiently(upTo: .milliseconds(20), on: nil) { () async -> Int in
             try? await Task.sleep(for: .seconds(30))
             return 2
         }
@@ -133,7 +133,7 @@ import Testing
 
     @Test func `ends when the one who waits is cancelled`() async {
         let waiting = Task {
-            await patiently(upTo: nil) { () async -> Int in
+            await patiently(upTo: nil, on: nil) { () async -> Int in
                 try? await Task.sleep(for: .seconds(30))
                 return 3
             }

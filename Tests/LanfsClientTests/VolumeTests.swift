@@ -12,7 +12,7 @@ import Testing
 @testable import LanfsClient
 
 /// A real server on loopback with its data in a temporary folder, and volumes opened at it.
-private final class Laboratory: Sendable {
+final class Laboratory: Sendable {
     let folder: FilePath
     let key = VolumeKey.generate()
     let directories: UserDirectories
@@ -47,10 +47,10 @@ private final class Laboratory: Sendable {
     }
 }
 
-private let caller = Caller(user: 1, group: 1, umask: 0, now: Timestamp(seconds: 1, nanoseconds: 0))
+let caller = Caller(user: 1, group: 1, umask: 0, now: Timestamp(seconds: 1, nanoseconds: 0))
 
 extension Volume {
-    fileprivate func put(_ bytes: [UInt8], as name: String) async throws {
+    func put(_ bytes: [UInt8], as name: String) async throws {
         let (attributes, file) = try await create(
             Array(name.utf8), in: rootInode, permissions: 0o644, flags: [.read, .write], by: caller
         ).value()
@@ -63,7 +63,7 @@ extension Volume {
         forget(attributes.inode, lookups: 1)
     }
 
-    fileprivate func contents(of name: String) async throws -> [UInt8]? {
+    func contents(of name: String) async throws -> [UInt8]? {
         guard let found = try await find(VolumePath(names: [Array(name.utf8)])) else { return nil }
         let file = try await open(found.inode, flags: [.read], by: caller).value()
         defer { release(file.handle) }
@@ -76,7 +76,7 @@ extension Volume {
     }
 }
 
-private func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) } }
+func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) } }
 
 @Suite(.serialized) struct `A volume at a real server` {
     @Test(arguments: [0, 1, 2048, 2049, 32_767, 32_768, 32_769, 1 << 20, (1 << 20) + 1, 3_000_000])

@@ -37,11 +37,12 @@ struct FrameCache {
 
     func contains(_ name: Name) -> Bool { places[name] != nil }
 
-    mutating func insert(_ bytes: [UInt8], as name: Name) {
+    /// `isWanted`: somebody asked for it; one that was just written goes before those.
+    mutating func insert(_ bytes: [UInt8], as name: Name, isWanted: Bool = true) {
         guard bytes.count <= limit, places[name] == nil else { return }
         while size + bytes.count > limit { evictOne() }
         places[name] = slots.count
-        slots.append(Slot(name: name, bytes: bytes, used: true))
+        slots.append(Slot(name: name, bytes: bytes, used: isWanted))
         size += bytes.count
     }
 

@@ -43,7 +43,9 @@ extension VolumeState {
                 index += count
             }
         }
-        for (piece, isCurrent) in zip(request.pieces, current) where isCurrent {
+        for (index, (piece, isCurrent)) in zip(request.pieces, current).enumerated() where isCurrent {
+            // What was written is what is written over or read next.
+            frames.insert(piece.bytes, as: FrameCache.Name(block: block.id, index: UInt32(index)), isWanted: false)
             guard var file = dirty.removeValue(forKey: piece.inode) else { continue }
             dirtyBytes -= file.remove(piece.chunk)
             if !file.isEmpty { dirty[piece.inode] = file }

@@ -31,21 +31,22 @@ final class RootMemory: Sendable {
     /// Who keeps the volume, as of the last time.
     var server: ServerID? { state.withLock { $0.server } }
 
-    func note(_ memory: RollbackMemory, at server: ServerID) throws(LocalFileError) {
-        let isDue = state.withLock { state in
+    /// - Returns: whether it is time to save, which waits for the disk.
+    func note(_ memory: RollbackMemory, at server: ServerID) -> Bool {
+        state.withLock { state in
             state.newest = memory
             state.server = server
             state.isWritten = false
-            return state.writtenAt.map { ContinuousClock.now - $0 > .seconds(1) } ?? true
+            let isDue = state.writtenAt.map { ContinuousClock.now - $0 > .seconds(1) } ?? true
+            if isDue { state.writtenAt = .now }
+            return isDue
         }
-        if isDue { try save() }
     }
 
     func save() throws(LocalFileError) {
         let bytes = state.withLock { state -> [UInt8]? in
             guard !state.isWritten, let newest = state.newest, let server = state.server else { return nil }
             state.isWritten = true
-            state.writtenAt = .now
             return server.bytes + newest.encoded
         }
         if let bytes { try PrivateFile.write(bytes, to: path) }

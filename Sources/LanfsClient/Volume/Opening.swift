@@ -171,10 +171,14 @@ extension Volume {
 
     /// F1.
     func remember(_ record: RootRecord) {
-        do {
-            try memory.note(RollbackMemory(record, VolumeSigner(key: key.signingKey)), at: link.server)
-        } catch {
-            log.warning("\(error)")
+        guard memory.note(RollbackMemory(record, VolumeSigner(key: key.signingKey)), at: link.server) else { return }
+        // Not on the event loop, which this may run on.
+        Task.detached { [memory, log] in
+            do {
+                try memory.save()
+            } catch {
+                log.warning("\(error)")
+            }
         }
     }
 

@@ -1,5 +1,8 @@
-import LanfsFileSystem
+import LanfsProtocol
+import LanfsTree
 import SystemPackage
+
+@testable import LanfsFileSystem
 
 /// Operations by their short names, each a transaction of its own.
 extension Volume {
@@ -103,5 +106,22 @@ extension Volume {
     func names(_ directory: InodeNumber = rootInode) throws(Errno) -> [String] {
         try read { (tree) throws(Interruption) in try tree.entries(of: directory, limit: .max) }
             .map { String(decoding: $0.name, as: UTF8.self) }
+    }
+}
+
+extension Transaction {
+    /// Up to `limit` blocks that are counted, in id order.
+    func blocks(limit: Int) throws(Interruption) -> [(block: BlockID, usage: BlockUsage)] {
+        try collect(in: .all(.usage), limit: limit) { key, value in
+            guard case .usage(let block)? = RecordKey(key), let usage = try? BlockUsage(decoding: value) else {
+                return nil
+            }
+            return (block, usage)
+        }
+    }
+
+    /// Up to `limit` runs of files, in the order of inodes and chunks.
+    func extents(limit: Int) throws(Interruption) -> [(place: ExtentPlace, extent: Extent)] {
+        try collect(in: .all(.extent), limit: limit) { key, value in runOfFile(key, value) }
     }
 }

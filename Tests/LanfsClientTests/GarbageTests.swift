@@ -1,0 +1,110 @@
+import LanfsFileSystem
+import LanfsProtocol
+import Testing
+
+@testable import LanfsClient
+
+@Suite(.serialized) struct `Garbage of a volume` {
+    /// Blocks the server holds and would give out; those in quarantine are not among them.
+    private func stored(_ volume: Volume) async throws -> Set<BlockID> {
+        var blocks: Set<BlockID> = []
+        var after: BlockID?
+        while case let page = try await volume.blocks.list(after: after), !page.isEmpty {
+            blocks.formUnion(page.map(\.block))
+            after = page.last?.block
+        }
+        return blocks
+    }
+
+    /// What a client leaves behind that dies between an upload and its commit.
+    private func leaveBehind(_ count: Int, in volume: Volume) async throws -> Set<BlockID> {
+        var left: Set<BlockID> = []
+        for number in 0..<count {
+            let block = SealedBlock(frames: [pattern(1000 + number)])
+            await volume.blocks.upload(block, gcEpoch: volume.current { $0.chain.record.gcEpoch })
+            left.insert(block.id)
+        }
+        try await volume.blocks.flush()
+        return left
+    }
+
+    @Test func `is found by the audit, and everything that is used stays`() async throws {
+        let laboratory = Laboratory()
+        let server = try await laboratory.startServer()
+        let volume = try await laboratory.open(at: server, create: true)
+        // A stored tree, change blocks on top of it, small files packed together and a large one.
+        for number in 0..<150 {
+            try await volume.put(pattern(3000 + number), as: "\(number)")
+            if number % 2 == 0 { try await volume.save().get() }
+        }
+        try await volume.put(pattern(5_000_000), as: "large")
+        try await volume.save().get()
+        let left = try await leaveBehind(5, in: volume)
+        #expect(try await stored(volume).isSuperset(of: left))
+
+        // A block is swept by the second collection after its upload (G5).
+        #expect(try await volume.audit().sweptBlocks == 0)
+        try await volume.put(pattern(9000), as: "between")
+        #expect(try await volume.audit() == AuditReport(sweptBlocks: 5, sweptBytes: UInt64(5010 + 5 * Limits.frameOverhead)))
+        #expect(try await stored(volume).isDisjoint(with: left))
+        #expect(try await volume.audit().sweptBlocks == 0)
+
+        for number in 0..<150 { #expect(try await volume.contents(of: "\(number)") == pattern(3000 + number)) }
+        _ = try await volume.close()
+        let again = try await laboratory.open(at: server)
+        for number in 0..<150 { #expect(try await again.contents(of: "\(number)") == pattern(3000 + number)) }
+        #expect(try await again.contents(of: "large") == pattern(5_000_000))
+        #expect(try await again.contents(of: "between") == pattern(9000))
+        _ = try await again.close()
+        await server.stop()
+    }
+
+    @Test func `is left alone when a part of the volume cannot be read`() async throws {
+        let laboratory = Laboratory()
+        let server = try await laboratory.startServer()
+        let volume = try await laboratory.open(at: server, create: true)
+        for number in 0..<70 {
+            try await volume.put(pattern(5000), as: "\(number)")
+            try await volume.save().get()
+        }
+        let left = try await leaveBehind(3, in: volume)
+        _ = try await volume.audit()
+        // A root that names a node which is nowhere: what hangs below it cannot be marked.
+        volume.update { $0.chain.contents.tree?.block = BlockID(word0: 1, word1: 2, word2: 3, word3: 4) }
+        await #expect(throws: VolumeError.self) { _ = try await volume.audit() }
+        #expect(try await stored(volume).isSuperset(of: left))
+        volume.abandon()
+        await server.stop()
+    }
+
+    @Test func `in mostly deleted blocks is given back, and what lives in them moves`() async throws {
+        let laboratory = Laboratory()
+        let server = try await laboratory.startServer()
+        let volume = try await laboratory.open(at: server, create: true)
+        // Files of different blocks' worth, packed: deleting nine of ten leaves every block with something alive.
+        for number in 0..<400 { try await volume.put(pattern(60_000 + number), as: "\(number)") }
+        try await volume.save().get()
+        for number in 0..<400 where number % 10 != 0 {
+            _ = try await volume.unlink(Array("\(number)".utf8), in: rootInode, by: caller).value()
+        }
+        try await volume.save().get()
+        // Of 24 MB 2.4 MB live, in all of the blocks. What does not add up to 8 MiB may stay.
+        let deadline = ContinuousClock.now + .seconds(30)
+        var bytes = UInt64.max
+        while bytes > 12 << 20, ContinuousClock.now < deadline {
+            try await Task.sleep(for: .milliseconds(200))
+            bytes = try await volume.blocks.list(after: nil).reduce(0) { $0 + UInt64($1.length) }
+        }
+        #expect(bytes <= 12 << 20)
+        for number in stride(from: 0, to: 400, by: 10) {
+            #expect(try await volume.contents(of: "\(number)") == pattern(60_000 + number))
+        }
+        _ = try await volume.close()
+        let again = try await laboratory.open(at: server)
+        for number in stride(from: 0, to: 400, by: 10) {
+            #expect(try await again.contents(of: "\(number)") == pattern(60_000 + number))
+        }
+        _ = try await again.close()
+        await server.stop()
+    }
+}
