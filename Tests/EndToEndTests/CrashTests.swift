@@ -29,6 +29,34 @@ struct CrashTests {
         }
     }
 
+    @Test("a file that was deleted while it was open is gone after the mount that had it open was killed")
+    func unnamedFiles() throws {
+        try onHost { host in
+            try writeFile(host("kept"), randomBytes(1000, seed: 1), sync: true)
+            let before = try files(host)
+            let descriptor = open(host("deleted"), O_RDWR | O_CREAT, 0o644)
+            try check(descriptor)
+            defer { close(descriptor) }
+            let bytes = randomBytes(3_000_000, seed: 2)
+            #expect(bytes.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) } == bytes.count)
+            try check(unlink(host("deleted")))
+            try check(fsync(descriptor))
+            #expect(try files(host) == before + 1, "it lives while it is open")
+            try host.killMount()
+            try host.startMount()
+            let deadline = ContinuousClock.now + .seconds(20)
+            while try files(host) > before, ContinuousClock.now < deadline { usleep(100_000) }
+            #expect(try files(host) == before)
+            #expect(try contents(host("kept")) == randomBytes(1000, seed: 1))
+        }
+    }
+
+    private func files(_ host: Host) throws -> UInt64 {
+        var status = statvfs()
+        try check(statvfs(host.mountPoint, &status))
+        return UInt64(status.f_files - status.f_ffree)
+    }
+
     @Test("while the server is away the cache answers, umount returns, and unsaved work is kept for later")
     func serverAway() throws {
         try onHost { host in

@@ -44,21 +44,6 @@ extension Volume {
         }
     }
 
-    /// Files without a name that a client which is no longer there had open.
-    func releaseForeignOrphans() async throws(VolumeError) {
-        let own = orphanage
-        while true {
-            let released = try await runToEnd { (state) throws(Pause) in
-                try state.changeWhenWritable { (transaction) throws(Interruption) in
-                    let orphans = try transaction.orphans(limit: 256).filter { $0.incarnation != own }
-                    for orphan in orphans { try transaction.releaseOrphan(orphan.inode, of: orphan.incarnation) }
-                    return orphans.count
-                }
-            }
-            if released == 0 { return }
-        }
-    }
-
     /// Asks the servers how much room is left.
     func refreshRoom() async throws(VolumeError) {
         let status = try await blocks.status()

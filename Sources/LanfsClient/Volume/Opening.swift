@@ -68,8 +68,9 @@ extension Volume {
             let state = VolumeState(
                 chain: CommitChain(record: chosen, contents: try contents(of: chosen, key: key)),
                 nodeMemory: options.memory / 4, frameMemory: options.memory / 4 * 3, readOnly: options.readOnly)
+            let sign = options.readOnly ? nil : try lifeSign(of: incarnation, id, directories)
             let volume = Volume(
-                id: id, key: key, incarnation: incarnation, link: link, pins: pins, directories: directories,
+                id: id, key: key, incarnation: incarnation, lifeSign: sign, link: link, pins: pins, directories: directories,
                 blocks: blocks, register: register, memory: memory,
                 options: options, state: state, log: log)
             try await volume.start(chosen, queries)
@@ -87,7 +88,10 @@ extension Volume {
         try await load(record)
         try await refreshRoom()
         rememberAddress()
-        if !options.readOnly { try await takeUpSetAside() }
+        if !options.readOnly {
+            try await takeUpSetAside()
+            try await releaseDeadSessions()
+        }
         watchServer()
         followRoot(queries)
         if !options.readOnly { auditDaily() }
@@ -123,10 +127,14 @@ extension Volume {
     public func close(patience: Duration = .seconds(20)) async throws(VolumeError) -> FilePath? {
         // Without a connection there is nothing to wait for: unmounting works at once.
         let patience = link.current == nil ? .milliseconds(200) : patience
-        let isSaved = await patiently(upTo: patience, on: nil) { await self.save() }
+        let isSaved = await patiently(upTo: patience, on: nil) {
+            await self.releaseOwnOrphans()
+            return await self.save()
+        }
         defer { abandon() }
         if case .success? = isSaved {
             if link.current != nil { _ = await patiently(upTo: .seconds(1), on: nil) { await self.register.releaseAndWait() } }
+            endLifeSign()
             return nil
         }
         return try await setAside()
@@ -199,6 +207,16 @@ extension Volume {
     ) throws(VolumeError) -> RootMemory {
         do throws(LocalFileError) {
             return try RootMemory(volume: id, directories: directories)
+        } catch {
+            throw .local(error)
+        }
+    }
+
+    private static func lifeSign(
+        of incarnation: UInt128, _ id: VolumeID, _ directories: UserDirectories
+    ) throws(VolumeError) -> LifeSign {
+        do throws(LocalFileError) {
+            return try LocalSessions(volume: id, directories: directories).begin(Incarnation(incarnation))
         } catch {
             throw .local(error)
         }

@@ -34,12 +34,13 @@ public final class Volume: Sendable {
     let isClosed = Atomic<Bool>(false)
     /// This life of this client: names its commits (T5) and the unnamed files it keeps open.
     let incarnation: UInt128
-    var orphanage: Incarnation {
-        Incarnation(high: UInt64(truncatingIfNeeded: incarnation >> 64), low: UInt64(truncatingIfNeeded: incarnation))
-    }
+    var orphanage: Incarnation { Incarnation(incarnation) }
+    /// Tells later sessions on this machine that this one may still have files open; `nil` when it changes nothing.
+    let lifeSign: LifeSign?
 
     init(
-        id: VolumeID, key: VolumeKey, incarnation: UInt128, link: ServerLink, pins: ServerPins, directories: UserDirectories, blocks: BlockPool,
+        id: VolumeID, key: VolumeKey, incarnation: UInt128, lifeSign: LifeSign?, link: ServerLink, pins: ServerPins,
+        directories: UserDirectories, blocks: BlockPool,
         register: RootRegister, memory: RootMemory, options: VolumeOptions, state: consuming sending VolumeState,
         log: Logger
     ) {
@@ -55,6 +56,7 @@ public final class Volume: Sendable {
         self.options = options
         self.log = log
         self.incarnation = incarnation
+        self.lifeSign = lifeSign
         self.state = Mutex(state)
     }
 

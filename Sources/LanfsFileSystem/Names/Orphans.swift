@@ -19,24 +19,9 @@ extension Transaction {
 
     /// Up to `limit` inodes without a name that this session keeps.
     public func orphans(of incarnation: Incarnation, limit: Int) throws(Interruption) -> [InodeNumber] {
-        try orphans(in: .orphans(of: incarnation), limit: limit).map(\.inode)
-    }
-
-    /// Up to `limit` of all sessions' inodes without a name: a client that mounts releases those of dead sessions.
-    public func orphans(
-        after last: (incarnation: Incarnation, inode: InodeNumber)? = nil, limit: Int
-    ) throws(Interruption) -> [(incarnation: Incarnation, inode: InodeNumber)] {
-        var range = KeyRange.all(.orphan)
-        if let last { range.from = RecordKey.orphan(last.incarnation, last.inode).key.successor }
-        return try orphans(in: range, limit: limit)
-    }
-
-    private func orphans(
-        in range: KeyRange, limit: Int
-    ) throws(Interruption) -> [(incarnation: Incarnation, inode: InodeNumber)] {
-        try collect(in: range, limit: limit) { key, _ in
-            guard case .orphan(let incarnation, let inode)? = RecordKey(key) else { return nil }
-            return (incarnation, inode)
+        try collect(in: .orphans(of: incarnation), limit: limit) { key, _ in
+            guard case .orphan(_, let inode)? = RecordKey(key) else { return nil }
+            return inode
         }
     }
 
