@@ -32,7 +32,9 @@ import Testing
         let ready = folder.appending("ready")
         let script = "exec 9>>'\(path)'; flock 9; touch '\(ready)'; exec sleep 60"
         var pid: pid_t = 0
-        var arguments: [UnsafeMutablePointer<CChar>?] = ["sh", "-c", script].map { strdup($0) } + [nil]
+        let words: [String] = ["sh", "-c", script]
+        var arguments: [UnsafeMutablePointer<CChar>?] = words.map { (word: String) in strdup(word) }
+        arguments.append(nil)
         defer { for argument in arguments { free(argument) } }
         #expect(posix_spawnp(&pid, "sh", nil, nil, &arguments, environ) == 0)
         for _ in 0..<500 where access(ready.string, F_OK) != 0 { usleep(10_000) }
