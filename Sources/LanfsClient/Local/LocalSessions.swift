@@ -38,15 +38,17 @@ extension Volume {
     /// Deletes the files without a name that sessions of this machine had open when they died.
     func releaseDeadSessions() async throws(VolumeError) {
         let sessions = LocalSessions(volume: id, directories: directories)
-        do {
-            for session in try sessions.dead() {
-                while try await releaseOrphans(of: session) {}
-                try sessions.forget(session)
-            }
-        } catch let error as LocalFileError {
+        for session in try local({ () throws(LocalFileError) in try sessions.dead() }) {
+            while try await releaseOrphans(of: session) {}
+            try local { () throws(LocalFileError) in try sessions.forget(session) }
+        }
+    }
+
+    private func local<Value>(_ body: () throws(LocalFileError) -> Value) throws(VolumeError) -> Value {
+        do throws(LocalFileError) {
+            return try body()
+        } catch {
             throw .local(error)
-        } catch let error as VolumeError {
-            throw error
         }
     }
 
