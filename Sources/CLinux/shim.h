@@ -1,6 +1,7 @@
-// What <fcntl.h> declares only under _GNU_SOURCE, which Swift's Glibc module is built without.
+// What Swift's Glibc module lacks: <malloc.h>, and what is declared only under _GNU_SOURCE.
 #pragma once
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/types.h>
 
 extern int fallocate(int descriptor, int mode, off_t offset, off_t length);

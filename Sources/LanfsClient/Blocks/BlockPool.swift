@@ -34,10 +34,12 @@ final class BlockPool: Sendable {
     private struct State {
         var uploads: [BlockID: Upload] = [:]
         var bytes = 0
+        /// Memory of large blocks that are flushed, for those that come.
+        var spares: [ByteBuffer] = []
         var bytesSinceFlush = 0
         var isFlushing = false
         var refusal: Refusal?
-        var waitersForRoom: [CheckedContinuation<Void, Never>] = []
+        var waitersForRoom: [CheckedContinuation<Bool, Never>] = []
         var waitersForAnswers: [CheckedContinuation<Bool, Never>] = []
 
         var wantsFlush: Bool { bytesSinceFlush > BlockPool.flushAfter || !waitersForRoom.isEmpty }
@@ -69,14 +71,26 @@ final class BlockPool: Sendable {
         flushInBackground()
     }
 
-    private func waitForRoom() async {
-        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+    /// Memory for a block to be sealed, while others are on their way: giving it back each time would cost fresh pages, and a
+    /// heap in which blocks and chunks alternate grows to twice what is in use.
+    func spareBuffer() -> ByteBuffer {
+        state.withLock { $0.spares.popLast() } ?? ByteBuffer()
+    }
+
+    /// Returns once a block more may be kept here, and at once when the server refuses what it is sent.
+    func waitForRoom() async {
+        while await waitsForRoom() {}
+    }
+
+    /// Whether there was no room; waits until there is some then, which others may take first.
+    private func waitsForRoom() async -> Bool {
+        await withCheckedContinuation { (continuation: CheckedContinuation<Bool, Never>) in
             let waits = state.withLock { state in
                 guard state.bytes > Self.window, state.refusal == nil else { return false }
                 state.waitersForRoom.append(continuation)
                 return true
             }
-            if waits { flushInBackground() } else { continuation.resume() }
+            if waits { flushInBackground() } else { continuation.resume(returning: false) }
         }
     }
 
@@ -135,7 +149,7 @@ final class BlockPool: Sendable {
     }
 
     private func answered(_ block: BlockID, _ attempt: UInt64, _ result: Result<Reply, NetworkError>) {
-        var released: [CheckedContinuation<Void, Never>] = []
+        var released: [CheckedContinuation<Bool, Never>] = []
         let waiters = state.withLock { state -> [CheckedContinuation<Bool, Never>] in
             guard state.uploads[block]?.isAttempt(attempt) ?? false else { return [] }
             switch result {
@@ -158,7 +172,7 @@ final class BlockPool: Sendable {
             return state.waitersForAnswers
         }
         for waiter in waiters { waiter.resume(returning: false) }
-        for waiter in released { waiter.resume() }
+        for waiter in released { waiter.resume(returning: false) }
     }
 
     /// Returns once every block uploaded before is on the server's disk (B2). Blocks that a lost connection may have
@@ -247,12 +261,14 @@ final class BlockPool: Sendable {
                 else { continue }
                 state.uploads[sending.block] = nil
                 state.bytes -= upload.bytes.readableBytes
+                if upload.bytes.capacity > 1 << 20 { state.spares.append(upload.bytes) }
             }
+            if state.uploads.isEmpty { state.spares = [] }
             let waiters = state.waitersForRoom
             state.waitersForRoom = []
             return (state.refusal, waiters)
         }
-        for waiter in waiters { waiter.resume() }
+        for waiter in waiters { waiter.resume(returning: true) }
         if let refusal { throw .refused(refusal) }
     }
 

@@ -49,7 +49,9 @@ extension Volume {
     /// Seals, sends, and names the result in the tree. The data stays in memory as dirty until the tree names its
     /// block, so a reader always finds it in one of the two.
     fileprivate func seal(_ request: SealRequest) async {
-        let block = SealedBlock(frames: request.pieces.map(\.bytes))
+        // Before sealing: a block that waits would take its memory a second time.
+        await blocks.waitForRoom()
+        let block = SealedBlock(frames: request.pieces.map(\.bytes), in: blocks.spareBuffer())
         await blocks.upload(block, gcEpoch: current { $0.chain.record.gcEpoch })
         do {
             try await run { (state) throws(Pause) in try state.adopt(block, for: request) }
