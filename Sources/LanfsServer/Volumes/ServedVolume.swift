@@ -7,6 +7,8 @@ import Synchronization
 final class ServedVolume: Sendable {
     /// Blocks of one answer to `list`.
     static let listLimit = 1000
+    /// Longer ranges are copied by the workers while the event loop sends.
+    private static let readAtOnceLimit = 128 * 1024
 
     let id: VolumeID
     let blocks: BlockStore
@@ -48,6 +50,18 @@ final class ServedVolume: Sendable {
         }
         if let failure { throw failure }
         return buffer
+    }
+
+    /// As `read`, on the event loop, for a short range that is in the page cache: handing it to a worker and the answer
+    /// back takes longer than copying it. `nil`: a worker has to see.
+    func readAtOnce(_ block: BlockID, offset: Int, length: Int) -> ByteBuffer? {
+        guard length > 0, length <= Self.readAtOnceLimit else { return nil }
+        var buffer = allocator.buffer(capacity: length)
+        let count = buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: length) { memory in
+            let range = UnsafeMutableRawBufferPointer(rebasing: memory[..<length])
+            return blocks.readAtOnce(block, offset: offset, into: range) ? length : 0
+        }
+        return count == 0 ? nil : buffer
     }
 
     /// What is about blocks as a whole. Blocks the thread.
