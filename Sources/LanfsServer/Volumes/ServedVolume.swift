@@ -1,7 +1,6 @@
 import LanfsProtocol
 import LanfsStore
 import NIOCore
-import Synchronization
 
 /// One volume on this server: its blocks and its keeper.
 final class ServedVolume: Sendable {
@@ -15,7 +14,6 @@ final class ServedVolume: Sendable {
     let register: RegisterLane
     let failures: DiskFailures
     private let allocator = ByteBufferAllocator()
-    private let scrubbed = Mutex(ScrubCursor())
 
     init(_ id: VolumeID, blocks: BlockStore, register: RegisterLane, failures: DiskFailures) {
         self.id = id
@@ -89,9 +87,6 @@ final class ServedVolume: Sendable {
     func scrub(_ fraction: Double) throws(StoreError) -> [BlockID] {
         // At least one block a call, so that a small volume is checked as well.
         let budget = UInt64(Double(blocks.status().usedBytes) * fraction) + 1
-        var cursor = scrubbed.withLock { $0 }
-        let report = try blocks.scrub(&cursor, budget: budget)
-        scrubbed.withLock { [cursor] in $0 = cursor }
-        return report.rotten
+        return try blocks.scrubOn(budget: budget).rotten
     }
 }

@@ -7,7 +7,7 @@ import SystemPackage
 /// Append-only segment files under one folder, an index in memory, a log of state changes. Every call blocks, may be
 /// made from any thread (from an event loop only `readAtOnce`), and holds no lock while it reads, writes or flushes block bytes.
 ///
-/// Locks, always taken in this order: `log`, `sidecars`, `tail`, `state`.
+/// Locks, always taken in this order: `scrubbing`, `log`, `sidecars`, `tail`, `state`.
 public final class BlockStore: Sendable {
     /// The highest gcEpoch that can be stored.
     public static let epochLimit = BlockIndex.epochLimit
@@ -56,6 +56,8 @@ public final class BlockStore: Sendable {
     /// Held while sidecars are written.
     let sidecars = Monitor(())
     let flusher = Monitor(Flusher())
+    /// Held while a step of it runs.
+    let scrubbing: Monitor<LastingScrub>
 
     /// Opens the volume's folder, or creates it. Reads the log and the sidecars, and scans only what they do not cover.
     public init(
@@ -85,6 +87,7 @@ public final class BlockStore: Sendable {
         var initial = recovery.state
         initial.quota = options.quota
         state = Monitor(initial)
+        scrubbing = Monitor(LastingScrub(folder))
         for issue in recovery.issues { logger.error("damage found on disk", metadata: ["where": "\(issue)"]) }
         do throws(StoreError) {
             if recovery.logIsDamaged { try rewriteLog() }
