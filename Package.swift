@@ -60,7 +60,7 @@ let package = Package(
             swiftSettings: swift),
         .target(name: "LanfsMount", dependencies: ["LanfsClient", "CFuse"], swiftSettings: swift),
         .executableTarget(
-            name: "lanfs", dependencies: ["LanfsServer", "LanfsClient", "LanfsMount", log, system] + nio,
+            name: "lanfs", dependencies: ["CLinux", "LanfsServer", "LanfsClient", "LanfsMount", log, system] + nio,
             swiftSettings: staticCompile, linkerSettings: staticLink),
 
         // The loops that Tests/Benchmarks/run measures with.

@@ -37,6 +37,9 @@ public struct ServerConfiguration: Sendable {
     /// Bytes that each volume may use while there is no list; `nil`: as much as the server has.
     public var unlistedQuota: UInt64?
 
+    /// From the handshake to `Request.open`.
+    var openLimit = Duration.seconds(10)
+
     public init(dataDirectory: FilePath) {
         self.dataDirectory = dataDirectory
     }

@@ -85,8 +85,8 @@ struct Prepared: Sendable {
         }
         return try await RPCListener.bind(
             endpoints, port: port, key: key, pairings: pairings, group: group, logger: logger
-        ) { [volumes, threads] connection in
-            Session(connection: connection, volumes: volumes, threads: threads)
+        ) { [volumes, threads, limit = configuration.openLimit] connection in
+            Session(connection: connection, volumes: volumes, threads: threads, openLimit: limit)
         }
     }
 }

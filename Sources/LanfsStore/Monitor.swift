@@ -28,6 +28,13 @@ final class Monitor<Value>: @unchecked Sendable {
         return try body(&value)
     }
 
+    /// As `withLock`, for who must not wait: `nil` when another thread has the lock.
+    func withLockIfFree<Result>(_ body: (inout Value) -> Result?) -> Result? {
+        guard pthread_mutex_trylock(mutex) == 0 else { return nil }
+        defer { pthread_mutex_unlock(mutex) }
+        return body(&value)
+    }
+
     /// Changes the value and wakes everybody who waits for it.
     func update<Result>(_ body: (inout Value) -> Result) -> Result {
         pthread_mutex_lock(mutex)

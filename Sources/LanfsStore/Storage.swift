@@ -7,6 +7,7 @@ public protocol BlockStorage: Sendable {
     func locate(_ id: BlockID) throws(StoreError) -> BlockLocation?
     func confirm(_ location: BlockLocation) -> Bool
     func read(_ id: BlockID, offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(StoreError)
+    func readAtOnce(_ id: BlockID, offset: Int, into buffer: UnsafeMutableRawBufferPointer) -> Bool
     func put(_ id: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64) throws(StoreError)
         -> BlockStore.PutOutcome
     func mark() -> FlushMark

@@ -9,6 +9,7 @@ import SystemPackage
 ///     reserve                        space that makes deletions work on a full disk
 ///     volumes/<hex id>/segments/     blocks
 ///     volumes/<hex id>/index.log     changes of blocks' states
+///     volumes/<hex id>/scrub         how far the scrub is
 ///     volumes/<hex id>/keeper-a|b/   the register's two journals
 ///     volumes/<hex id>/keeper        says that there have been journals
 public final class StoreDirectory: Sendable {

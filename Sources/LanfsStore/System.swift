@@ -38,6 +38,12 @@ final class OpenFile: Sendable {
         return done
     }
 
+    /// Fills `buffer` if all of it is in the page cache; else false, soon and with nothing said about why.
+    func readCached(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) -> Bool {
+        var vector = iovec(iov_base: buffer.baseAddress, iov_len: buffer.count)
+        return preadv2(descriptor, &vector, 1, off_t(offset), LANFS_RWF_NOWAIT) == buffer.count
+    }
+
     func read(at offset: UInt64, count: Int) throws(StoreError) -> [UInt8] {
         var failure: StoreError?
         let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in

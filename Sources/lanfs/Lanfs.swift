@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import LanfsMount
 
@@ -8,6 +9,8 @@ struct Lanfs {
         let words = Argument.ofProcess()
         let role = Role(words)
         if role != .brief { Signals.block() }
+        // Before the first thread: glibc would give each an arena of its own, and what one has freed helps no other.
+        if role == .transfer { mallopt(M_ARENA_MAX, 1) }
         let readiness = Daemon.start(foreground: role != .backgroundMount, log: .system(name: "lanfs"))
         Task.detached { exit(await run(words, readiness)) }
         while true { pause() }
@@ -17,13 +20,16 @@ struct Lanfs {
     private enum Role {
         /// Ends on Ctrl-C as any program does.
         case brief
+        /// As a service, and its memory stays small whatever the file's size.
+        case transfer
         /// Takes signals as events, to end in good order.
         case service
         case backgroundMount
 
         init(_ words: [Argument]) {
             switch try? Invocation.parse(words) {
-            case .serve?, .put?, .get?, .remove?: self = .service
+            case .put?, .get?: self = .transfer
+            case .serve?, .remove?: self = .service
             case .mount(let options)?: self = options.foreground ? .service : .backgroundMount
             case .mountHelper(let helper)? where !helper.isRehearsal:
                 self = helper.options.foreground ? .service : .backgroundMount

@@ -67,6 +67,25 @@ struct TransferTests {
         }
     }
 
+    @Test("a large file takes little memory")
+    func memory() throws {
+        try onHost(mount: false, limit: .seconds(300)) { host in
+            let (path, back, size) = (host.local("f"), host.local("back"), 600 << 20)
+            try writeFile(path, [])
+            let piece = randomBytes(8 << 20, seed: 6)
+            let file = try check(open(path, O_WRONLY))
+            for offset in stride(from: 0, to: size, by: piece.count) {
+                try check(pwrite(file, piece, min(piece.count, size - offset), offset))
+            }
+            try check(close(file))
+            for (name, output) in [("put", try host.lanfs("put", path, "f")), ("get", try host.lanfs("get", "f", back))] {
+                try #require(output.status == 0, "\(output.errors)")
+                try #require(output.peakMemory > 1 << 20 && output.peakMemory < 128 << 20, "\(name): \(output.peakMemory) bytes")
+            }
+            try host.tool("cmp", path, back)
+        }
+    }
+
     @Test("the exit status says what was wrong")
     func refusals() throws {
         try onHost(mount: false) { host in

@@ -21,7 +21,7 @@ import Testing
         var left: Set<BlockID> = []
         for number in 0..<count {
             let block = SealedBlock(frames: [pattern(1000 + number)])
-            await volume.blocks.upload(block, gcEpoch: volume.current { $0.chain.record.gcEpoch })
+            try await volume.blocks.upload(block, gcEpoch: volume.current { $0.chain.record.gcEpoch })
             left.insert(block.id)
         }
         try await volume.blocks.flush()

@@ -71,6 +71,30 @@ import Testing
         await server.stop()
     }
 
+    @Test("a connection that opens no volume, or is refused one, has to leave; others stay")
+    func openLimit() async throws {
+        let folder = try TemporaryFolder()
+        let key = VolumeKey.generate()
+        let server = try await startServer(in: folder) {
+            $0.openLimit = .milliseconds(500)
+            $0.allow = [ServerConfiguration.Allowance(volume: key.id)]
+        }
+        let client = try await TestClient.open(server, key: key)
+        let silent = try await TestClient(port: server.port)
+        let curious = try await TestClient(port: server.port)
+        let refused = try await TestClient(port: server.port)
+        #expect(try await refused.open().reason == .notAdmitted)
+        #expect(server.connections == 4)
+        let start = ContinuousClock.now
+        while (try? await curious.status()) != nil, ContinuousClock.now - start < .seconds(10) {
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        _ = try await eventually { server.connections == 1 ? true : nil }
+        for stranger in [silent, curious, refused] { _ = try await eventually { stranger.connection.failure } }
+        #expect(try await client.ask(.flush) == .done)
+        await server.stop()
+    }
+
     @Test("requests sent right behind open are carried out after it, in order")
     func pipelinedOpen() async throws {
         let folder = try TemporaryFolder()

@@ -1,3 +1,4 @@
+import Glibc
 import LanfsProtocol
 import Synchronization
 import SystemPackage
@@ -7,6 +8,33 @@ import Testing
 
 @Suite("Putting and reading blocks")
 struct BlockStoreTests {
+    @Test("what is in the page cache is read without waiting, and nothing else is")
+    func readAtOnce() throws {
+        let folder = try TemporaryFolder()
+        let store = try BlockStore.open(folder.path)
+        let block = TestBlock(1, size: 40_000)
+        try store.put(block)
+        try store.flush()
+        store.state.withLock { state in for segment in state.segments.values { segment.file = nil } }
+        func read(_ id: BlockID, _ range: Range<Int>) -> [UInt8]? {
+            var bytes = [UInt8](repeating: 0, count: range.count)
+            return bytes.withUnsafeMutableBytes { store.readAtOnce(id, offset: range.lowerBound, into: $0) } ? bytes : nil
+        }
+        #expect(read(block.id, 0..<100) == nil, "nobody has opened the segment for reading")
+        let location = try #require(try store.locate(block.id))
+        var probe: UInt8 = 0
+        let isSupported = withUnsafeMutableBytes(of: &probe) { location.file.readCached(at: 0, into: $0) }
+        guard isSupported else { return print("reading at once is not tested: the file system of /tmp cannot do it") }
+        #expect(read(block.id, 0..<40_000) == block.bytes)
+        #expect(read(block.id, 777..<39_999) == Array(block.bytes[777..<39_999]))
+        #expect(read(block.id, 39_999..<40_001) == nil && read(TestBlock(2, size: 10).id, 0..<1) == nil)
+        store.state.withLock { _ in #expect(read(block.id, 0..<100) == nil, "another thread has the lock") }
+        #expect(posix_fadvise(location.descriptor, 0, 0, POSIX_FADV_DONTNEED) == 0)
+        // Most file systems have dropped it now; what is read is right in any case.
+        if let bytes = read(block.id, 0..<40_000) { #expect(bytes == block.bytes) }
+        #expect(store.has(block))
+    }
+
     static let sizes = [
         0, 1, 4023, 4024, 4025, 8191, 8192, 8193, Limits.sealedChunkSize, (1 << 20) - 1, 1 << 20, Limits.blockSize,
     ]

@@ -42,6 +42,42 @@ struct ScrubTests {
         #expect(again.has(blocks[2]) && !again.contains(blocks[14].id) && again.status().blocks == 14)
     }
 
+    @Test("goes on where an earlier process was, and from the start when that cannot be told")
+    func restart() throws {
+        let folder = try TemporaryFolder()
+        let blocks = (0..<10).map { TestBlock($0, size: 20_000) }
+        var store = try BlockStore.open(folder.path)
+        for block in blocks { try store.put(block) }
+        func checkedUntilComplete() throws -> Int {
+            var checked = 0
+            while true {
+                let report = try store.scrubOn(budget: 1)
+                checked += report.checkedBlocks
+                if report.isComplete { return checked }
+            }
+        }
+        for _ in 0..<4 { #expect(try store.scrubOn(budget: 1).checkedBlocks == 1) }
+        try store.close()
+        store = try BlockStore.open(folder.path)
+        #expect(try checkedUntilComplete() == 6)
+        for _ in 0..<3 { _ = try store.scrubOn(budget: 1) }
+        try store.close()
+        try TemporaryFolder.write([1, 2, 3], to: ScrubCursor.path(folder.path))
+        store = try BlockStore.open(folder.path)
+        #expect(try checkedUntilComplete() == 10)
+    }
+
+    @Test("its position survives a crash, some steps old")
+    func crash() throws {
+        let folder = try TemporaryFolder()
+        let store = try BlockStore.open(folder.path)
+        for number in UInt64(0)..<3 { try store.put(TestBlock(number, size: 20_000)) }
+        for _ in 0..<LastingScrub.stepsPerSave { _ = try store.scrubOn(budget: 1) }
+        let position = store.scrubbing.withLock { $0.cursor }
+        _ = try store.scrubOn(budget: 1)
+        #expect(position != ScrubCursor() && ScrubCursor(restoredFrom: folder.path) == position)
+    }
+
     @Test("a reader's complaint is checked")
     func complaint() throws {
         let folder = try TemporaryFolder()

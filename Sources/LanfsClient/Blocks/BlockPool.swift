@@ -34,10 +34,12 @@ final class BlockPool: Sendable {
     private struct State {
         var uploads: [BlockID: Upload] = [:]
         var bytes = 0
+        /// Memory of large blocks that are flushed, for those that come.
+        var spares: [ByteBuffer] = []
         var bytesSinceFlush = 0
         var isFlushing = false
         var refusal: Refusal?
-        var waitersForRoom: [CheckedContinuation<Void, Never>] = []
+        var waitersForRoom: [CheckedContinuation<Result<Bool, VolumeError>, Never>] = []
         var waitersForAnswers: [CheckedContinuation<Bool, Never>] = []
 
         var wantsFlush: Bool { bytesSinceFlush > BlockPool.flushAfter || !waitersForRoom.isEmpty }
@@ -56,8 +58,10 @@ final class BlockPool: Sendable {
 
     /// Sends a block without waiting for the answer; waits only while too much is on its way. It can be read back at
     /// once. Durable after `flush`.
-    func upload(_ block: SealedBlock, gcEpoch: UInt64) async {
-        await waitForRoom()
+    ///
+    /// - Throws: what keeps the server from storing anything, once no room is left here.
+    func upload(_ block: SealedBlock, gcEpoch: UInt64) async throws(VolumeError) {
+        try await waitForRoom()
         let isToBeSent = state.withLock { state in
             if let upload = state.uploads[block.id] {
                 guard upload.gcEpoch < gcEpoch else { return false }
@@ -74,15 +78,27 @@ final class BlockPool: Sendable {
         flushInBackground()
     }
 
-    private func waitForRoom() async {
-        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+    /// Memory for a block to be sealed, while others are on their way: giving it back each time would cost fresh pages, and a
+    /// heap in which blocks and chunks alternate grows to twice what is in use.
+    func spareBuffer() -> ByteBuffer {
+        state.withLock { $0.spares.popLast() } ?? ByteBuffer()
+    }
+
+    /// Returns once a block more may be kept here.
+    func waitForRoom() async throws(VolumeError) {
+        while try await waitsForRoom() {}
+    }
+
+    /// Whether there was no room; waits until there is some then, which others may take first.
+    private func waitsForRoom() async throws(VolumeError) -> Bool {
+        try await withCheckedContinuation { (continuation: CheckedContinuation<Result<Bool, VolumeError>, Never>) in
             let waits = state.withLock { state in
-                guard state.bytes > Self.window, state.refusal == nil else { return false }
+                guard state.bytes > Self.window else { return false }
                 state.waitersForRoom.append(continuation)
                 return true
             }
-            if waits { flushInBackground() } else { continuation.resume() }
-        }
+            if waits { flushInBackground() } else { continuation.resume(returning: .success(false)) }
+        }.get()
     }
 
     /// Keeps the window open: flushes for as long as much was sent since the last flush, or somebody waits for room.
@@ -94,15 +110,25 @@ final class BlockPool: Sendable {
         }
         guard starts else { return }
         Task.detached {
-            while true {
-                // Whoever waits for the commit hears of an error; here it only means that nobody must wait for room.
-                try? await self.flush()
-                let goesOn = self.state.withLock { state in
-                    state.isFlushing = state.wantsFlush && state.refusal == nil
-                    return state.isFlushing
+            do throws(VolumeError) {
+                repeat { try await self.flush() } while self.goesOnFlushing()
+            } catch {
+                // Whoever waits for room has to know; the next who comes tries again.
+                let waiters = self.state.withLock { state in
+                    state.isFlushing = false
+                    state.bytesSinceFlush = 0
+                    defer { state.waitersForRoom = [] }
+                    return state.waitersForRoom
                 }
-                if !goesOn { return }
+                for waiter in waiters { waiter.resume(returning: .failure(error)) }
             }
+        }
+    }
+
+    private func goesOnFlushing() -> Bool {
+        state.withLock { state in
+            state.isFlushing = state.wantsFlush
+            return state.isFlushing
         }
     }
 
@@ -148,7 +174,6 @@ final class BlockPool: Sendable {
     }
 
     private func answered(_ block: BlockID, _ attempt: UInt64, _ result: Result<Reply, NetworkError>) {
-        var released: [CheckedContinuation<Void, Never>] = []
         let waiters = state.withLock { state -> [CheckedContinuation<Bool, Never>] in
             guard state.uploads[block]?.isAttempt(attempt) ?? false else { return [] }
             switch result {
@@ -157,12 +182,8 @@ final class BlockPool: Sendable {
                 case .done: state.uploads[block]?.isAcknowledged = true
                 case .refused(let refusal):
                     state.uploads[block]?.connection = nil
-                    if refusal.reason != .closing {
-                        // There may be no room for long: who waits goes on, and hears of it from the commit.
-                        state.refusal = refusal
-                        released = state.waitersForRoom
-                        state.waitersForRoom = []
-                    }
+                    // The flush that comes after it says so.
+                    if refusal.reason != .closing { state.refusal = refusal }
                 default: state.uploads[block]?.connection = nil
                 }
             case .failure: state.uploads[block]?.connection = nil
@@ -171,7 +192,6 @@ final class BlockPool: Sendable {
             return state.waitersForAnswers
         }
         for waiter in waiters { waiter.resume(returning: false) }
-        for waiter in released { waiter.resume() }
     }
 
     /// Returns once every block uploaded before is on the server's disk (B2). Blocks that a lost connection may have
@@ -310,14 +330,16 @@ final class BlockPool: Sendable {
                 guard let upload = state.uploads[sending.block], upload.isAttempt(sending.attempt) else { continue }
                 state.uploads[sending.block] = nil
                 state.bytes -= upload.bytes.readableBytes
+                if upload.bytes.capacity > 1 << 20 { state.spares.append(upload.bytes) }
             }
+            if state.uploads.isEmpty { state.spares = [] }
             defer {
                 state.waitersForRoom = []
                 state.waitersForAnswers = []
             }
             return (state.waitersForRoom, state.waitersForAnswers)
         }
-        for waiter in forRoom { waiter.resume() }
+        for waiter in forRoom { waiter.resume(returning: .success(true)) }
         for waiter in forAnswers { waiter.resume(returning: false) }
     }
 

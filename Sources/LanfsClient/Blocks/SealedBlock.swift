@@ -12,14 +12,15 @@ struct SealedBlock: Sendable {
     /// Seals each payload as a frame of one new block under a fresh random key.
     ///
     /// Costs one pass of the cipher and one of SHA-256, and no copy: frames are sealed straight into the buffer that
-    /// goes to the socket.
-    init(frames payloads: [[UInt8]]) {
+    /// goes to the socket. `buffer`: its memory is used again when nobody else has it.
+    init(frames payloads: [[UInt8]], in buffer: consuming ByteBuffer = ByteBuffer()) {
         let key = BlockKey(randomBytes(BlockKey.size)) ?? .zero
         precondition(key != .zero, "the random source gave no key")
         let size = payloads.reduce(0) { $0 + $1.count + Limits.frameOverhead }
         precondition(size <= Limits.blockSize, "a block of \(size) bytes is more than any server takes")
 
-        var bytes = ByteBufferAllocator().buffer(capacity: size)
+        var bytes = buffer
+        bytes.clear(minimumCapacity: size)
         var places: [(index: UInt32, offset: UInt32, length: UInt32)] = []
         places.reserveCapacity(payloads.count)
         bytes.writeWithUnsafeMutableBytes(minimumWritableBytes: size) { room in

@@ -3,8 +3,6 @@ import LanfsProtocol
 import SystemPackage
 
 extension VolumeState {
-    /// Unsaved file data kept in memory at most; writers wait beyond it.
-    static let dirtyLimit = 32 << 20
     static let chunkSize = UInt64(Limits.chunkSize)
 
     /// Takes `data` in at `offset`: afterwards it reads back, and the next commit has it.
@@ -15,7 +13,7 @@ extension VolumeState {
         guard !data.isEmpty else { return }
         let (end, overflow) = offset.addingReportingOverflow(UInt64(data.count))
         guard !overflow, end <= UInt64(Int64.max) else { throw .failed(.fileTooLarge) }
-        guard dirtyBytes + data.count <= Self.dirtyLimit || dirtyBytes == 0 else { throw .room }
+        guard dirtyBytes + data.count <= dirtyLimit || dirtyBytes == 0 else { throw .room }
         guard room.has(data.count) else { throw .failed(.noSpace) }
 
         let first = offset / Self.chunkSize

@@ -100,6 +100,9 @@ public struct TransferProgress: Sendable {
 }
 
 public struct TransferOptions: Sendable {
+    /// For `VolumeOptions.memory`: every byte is wanted once, so more than reading ahead takes would only fill up.
+    public static let memory = 32 << 20
+
     /// Folders with all they contain.
     public var isRecursive: Bool
     /// Existing targets are replaced.

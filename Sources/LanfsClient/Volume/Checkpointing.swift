@@ -18,7 +18,7 @@ extension Volume {
             return block.frames
         }
         let gcEpoch = current { $0.chain.record.gcEpoch }
-        for block in blocks { await self.blocks.upload(block, gcEpoch: gcEpoch) }
+        for block in blocks { try await self.blocks.upload(block, gcEpoch: gcEpoch) }
         let stored = blocks
         try await runToEnd { (state) throws(Pause) in
             // The lease was lost meanwhile, and another client went on: this is a checkpoint of the past.

@@ -85,7 +85,7 @@ extension Volume {
     /// Brings a prepared commit to its end. After an error it stays prepared and is tried again by the next commit.
     private func finish(_ prepared: PreparedCommit) async throws(VolumeError) {
         let gcEpoch = current { $0.chain.record.gcEpoch }
-        for block in prepared.blocks { await blocks.upload(block, gcEpoch: gcEpoch) }
+        for block in prepared.blocks { try await blocks.upload(block, gcEpoch: gcEpoch) }
         // B2, legal only once every block is on disk: the server sees to that before it asks its keeper.
         let record = try await choose(prepared)
         update { state in

@@ -128,7 +128,7 @@ extension Volume {
             return
         }
         for block in aside.blocks {
-            await blocks.upload(SealedBlock(id: block.id, bytes: ByteBuffer(bytes: block.bytes)), gcEpoch: record.gcEpoch)
+            try await blocks.upload(SealedBlock(id: block.id, bytes: ByteBuffer(bytes: block.bytes)), gcEpoch: record.gcEpoch)
         }
         try await blocks.flush()
         for commit in commits {

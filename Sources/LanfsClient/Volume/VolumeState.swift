@@ -21,6 +21,8 @@ struct VolumeState {
     var frames: FrameCache
     var dirty: [InodeNumber: DirtyFile] = [:]
     var dirtyBytes = 0
+    /// Unsaved file data kept in memory at most; writers wait beyond it.
+    let dirtyLimit: Int
     var dirtyVersion: UInt64 = 0
     /// Chunk groups that are full and wait to be sealed in the background.
     var sealRequests: [SealRequest] = []
@@ -74,6 +76,7 @@ struct VolumeState {
         self.tree = Tree(root: chain.contents.tree)
         self.guarded = GuardedNodes(cache: NodeCache(limitBytes: nodeMemory))
         self.frames = FrameCache(limit: frameMemory)
+        self.dirtyLimit = min(32 << 20, frameMemory / 3)
         self.readOnly = readOnly
     }
 

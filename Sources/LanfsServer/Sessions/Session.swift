@@ -25,10 +25,31 @@ final class Session: RequestHandler {
     private let threads: DiskThreads
     private let phase = Mutex(Phase.new)
 
-    init(connection: ServerConnection, volumes: Volumes, threads: DiskThreads) {
+    /// `openLimit`: who has opened no volume by then has to leave, because there are only so many connections; `status`
+    /// does not prolong it.
+    init(connection: ServerConnection, volumes: Volumes, threads: DiskThreads, openLimit: Duration) {
         self.connection = connection
         self.volumes = volumes
         self.threads = threads
+        endUnlessOpen(after: openLimit)
+    }
+
+    private func endUnlessOpen(after limit: Duration) {
+        connection.eventLoop.scheduleTask(in: TimeAmount(limit)) { [weak self] in
+            guard let self else { return }
+            let isOpening = phase.withLock { phase -> Bool? in
+                switch phase {
+                case .opening: true
+                case .new, .refused: false
+                case .open, .ended: nil
+                }
+            }
+            switch isOpening {
+            case true?: endUnlessOpen(after: limit)
+            case false?: connection.close()
+            case nil: break
+            }
+        }
     }
 
     func received(_ request: Request, payload: ByteBuffer?, id: RequestID) {

@@ -89,6 +89,9 @@ final class VolumeSession: Sendable {
     }
 
     private func get(_ block: BlockID, offset: Int, length: Int, id: RequestID) {
+        if let bytes = volume.readAtOnce(block, offset: offset, length: length) {
+            return connection.reply(id, .block(length: UInt32(bytes.readableBytes)), payload: bytes)
+        }
         threads.work { [connection, volume] in
             do throws(StoreError) {
                 let bytes = try volume.read(block, offset: offset, length: length)

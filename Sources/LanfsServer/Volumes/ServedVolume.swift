@@ -1,19 +1,19 @@
 import LanfsProtocol
 import LanfsStore
 import NIOCore
-import Synchronization
 
 /// One volume on this server: its blocks and its keeper.
 final class ServedVolume: Sendable {
     /// Blocks of one answer to `list`.
     static let listLimit = 1000
+    /// Longer ranges are copied by the workers while the event loop sends.
+    private static let readAtOnceLimit = 128 * 1024
 
     let id: VolumeID
     let blocks: BlockStore
     let register: RegisterLane
     let failures: DiskFailures
     private let allocator = ByteBufferAllocator()
-    private let scrubbed = Mutex(ScrubCursor())
 
     init(_ id: VolumeID, blocks: BlockStore, register: RegisterLane, failures: DiskFailures) {
         self.id = id
@@ -50,6 +50,18 @@ final class ServedVolume: Sendable {
         return buffer
     }
 
+    /// As `read`, on the event loop, for a short range that is in the page cache: handing it to a worker and the answer
+    /// back takes longer than copying it. `nil`: a worker has to see.
+    func readAtOnce(_ block: BlockID, offset: Int, length: Int) -> ByteBuffer? {
+        guard length > 0, length <= Self.readAtOnceLimit else { return nil }
+        var buffer = allocator.buffer(capacity: length)
+        let count = buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: length) { memory in
+            let range = UnsafeMutableRawBufferPointer(rebasing: memory[..<length])
+            return blocks.readAtOnce(block, offset: offset, into: range) ? length : 0
+        }
+        return count == 0 ? nil : buffer
+    }
+
     /// What is about blocks as a whole. Blocks the thread.
     func answer(_ request: Request) -> Response {
         do throws(StoreError) {
@@ -75,9 +87,6 @@ final class ServedVolume: Sendable {
     func scrub(_ fraction: Double) throws(StoreError) -> [BlockID] {
         // At least one block a call, so that a small volume is checked as well.
         let budget = UInt64(Double(blocks.status().usedBytes) * fraction) + 1
-        var cursor = scrubbed.withLock { $0 }
-        let report = try blocks.scrub(&cursor, budget: budget)
-        scrubbed.withLock { [cursor] in $0 = cursor }
-        return report.rotten
+        return try blocks.scrubOn(budget: budget).rotten
     }
 }

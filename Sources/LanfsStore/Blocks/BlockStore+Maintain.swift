@@ -41,6 +41,7 @@ extension BlockStore {
             return state.isClosed
         }
         if wasClosed { return }
+        try? scrubbing.withLock { (scrubbing) throws(StoreError) in try scrubbing.save(in: folder) }
         tail.withLock { tail in
             if let current = tail.current {
                 state.withLock { $0.segments[current.segment]?.isClosed = true }

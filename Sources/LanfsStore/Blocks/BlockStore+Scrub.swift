@@ -1,3 +1,4 @@
+import Glibc
 import LanfsProtocol
 import SystemPackage
 
@@ -25,7 +26,60 @@ public struct ScrubReport: Equatable, Sendable {
     public var isComplete = false
 }
 
+extension ScrubCursor {
+    static func path(_ folder: FilePath) -> FilePath { folder.appending("scrub") }
+
+    /// Where an earlier process was; from the start when that cannot be told.
+    init(restoredFrom folder: FilePath) {
+        self.init()
+        guard let bytes = try? OpenFile(Self.path(folder), O_RDONLY).readAll(limit: 8), bytes.count == 8 else { return }
+        var reader = ByteReader(bytes)
+        guard let segment = try? reader.integer() as UInt32, let page = try? reader.integer() as UInt32 else { return }
+        self.init(segment: segment, page: page)
+    }
+
+    func save(in folder: FilePath) throws(StoreError) {
+        var writer = ByteWriter(reserving: 8)
+        writer.append(segment)
+        writer.append(page)
+        try Disk.replace(Self.path(folder), with: writer.bytes)
+    }
+}
+
+/// A scrub that goes on through the lives of a server: a round takes longer than many of them.
+struct LastingScrub {
+    /// Steps between two saves; what a crash makes the next process check again.
+    static let stepsPerSave = 100
+
+    var cursor: ScrubCursor
+    var saved: ScrubCursor
+    var steps = 0
+
+    init(_ folder: FilePath) {
+        cursor = ScrubCursor(restoredFrom: folder)
+        saved = cursor
+    }
+
+    mutating func save(in folder: FilePath) throws(StoreError) {
+        guard cursor != saved else { return }
+        try cursor.save(in: folder)
+        saved = cursor
+        steps = 0
+    }
+}
+
 extension BlockStore {
+    /// Scrubs on from where the last call ended, be it in an earlier process.
+    public func scrubOn(budget: UInt64) throws(StoreError) -> ScrubReport {
+        try scrubbing.withLock { (scrubbing) throws(StoreError) in
+            let report = try scrub(&scrubbing.cursor, budget: budget)
+            scrubbing.steps += 1
+            // A disk too full for eight bytes is no reason to check nothing; the next step tries again.
+            if scrubbing.steps >= LastingScrub.stepsPerSave { try? scrubbing.save(in: folder) }
+            return report
+        }
+    }
+
     /// Reads blocks from `cursor` on, in disk order, until `budget` bytes are checked (one block more at most), and
     /// compares each with its name. The caller sets the pace: a pass over everything every 30 days (section 7).
     public func scrub(_ cursor: inout ScrubCursor, budget: UInt64) throws(StoreError) -> ScrubReport {

@@ -5,9 +5,9 @@ import SystemPackage
 /// The blocks of one volume on this server's disk.
 ///
 /// Append-only segment files under one folder, an index in memory, a log of state changes. Every call blocks, may be
-/// made from any thread, and holds no lock while it reads, writes or flushes block bytes.
+/// made from any thread (from an event loop only `readAtOnce`), and holds no lock while it reads, writes or flushes block bytes.
 ///
-/// Locks, always taken in this order: `log`, `sidecars`, `tail`, `state`.
+/// Locks, always taken in this order: `scrubbing`, `log`, `sidecars`, `tail`, `state`.
 public final class BlockStore: Sendable {
     /// The highest gcEpoch that can be stored.
     public static let epochLimit = BlockIndex.epochLimit
@@ -56,6 +56,8 @@ public final class BlockStore: Sendable {
     /// Held while sidecars are written.
     let sidecars = Monitor(())
     let flusher = Monitor(Flusher())
+    /// Held while a step of it runs.
+    let scrubbing: Monitor<LastingScrub>
 
     /// Opens the volume's folder, or creates it. Reads the log and the sidecars, and scans only what they do not cover.
     public init(
@@ -85,6 +87,7 @@ public final class BlockStore: Sendable {
         var initial = recovery.state
         initial.quota = options.quota
         state = Monitor(initial)
+        scrubbing = Monitor(LastingScrub(folder))
         for issue in recovery.issues { logger.error("damage found on disk", metadata: ["where": "\(issue)"]) }
         do throws(StoreError) {
             if recovery.logIsDamaged { try rewriteLog() }
@@ -139,10 +142,7 @@ public final class BlockStore: Sendable {
 
     /// Whether what was read from there is the block: false when it was reclaimed or moved meanwhile.
     public func confirm(_ location: BlockLocation) -> Bool {
-        state.withLock { state in
-            guard let number = state.index.find(location.block) else { return false }
-            return state.index.entry(number).isAt(segment: location.segment, page: location.page)
-        }
+        state.withLock { $0.isStored(location) }
     }
 
     /// Fills `buffer` with the block's bytes from `offset` on.
@@ -161,6 +161,20 @@ public final class BlockStore: Sendable {
             return
         }
         throw .notFound(id)
+    }
+
+    /// As `read`, for event loops: waits for no lock and no disk. False when it would have to, or when there is no such
+    /// range: `read` knows then.
+    public func readAtOnce(_ id: BlockID, offset: Int, into buffer: UnsafeMutableRawBufferPointer) -> Bool {
+        let location = state.withLockIfFree { state -> BlockLocation? in
+            guard let number = state.index.find(id) else { return nil }
+            let entry = state.index.entry(number)
+            return state.segments[entry.segment]?.file.map { BlockLocation(entry, $0) }
+        }
+        guard let location, offset >= 0, offset <= location.length, buffer.count <= location.length - offset,
+            location.file.readCached(at: UInt64(location.fileOffset) + UInt64(offset), into: buffer)
+        else { return false }
+        return state.withLockIfFree { $0.isStored(location) } ?? false
     }
 
     /// The whole block.

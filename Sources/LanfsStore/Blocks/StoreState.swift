@@ -55,6 +55,10 @@ struct StoreState {
         if let stopped { throw .stopped(path: folder, reason: stopped) }
     }
 
+    func isStored(_ location: BlockLocation) -> Bool {
+        index.find(location.block).map { index.entry($0).isAt(segment: location.segment, page: location.page) } ?? false
+    }
+
     mutating func record(_ change: StateChange) {
         change.encode(into: &changes)
     }

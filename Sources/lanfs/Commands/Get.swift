@@ -7,7 +7,10 @@ enum Get {
         let key = try session.key()
         let report = TransferReport("lanfs get", options.client.common.verbosity)
         let interruption = try Interruption(of: session, report)
-        let volume = try await session.open(key, .never) { $0.readOnly = true }
+        let volume = try await session.open(key, .never) {
+            $0.readOnly = true
+            $0.memory = TransferOptions.memory
+        }
         interruption.began(with: volume)
         defer { volume.abandon() }
         let get = LanfsClient.Get(

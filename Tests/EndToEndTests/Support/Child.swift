@@ -52,6 +52,12 @@ final class Child: Sendable {
         }
     }
 
+    /// The most memory it has had so far, in bytes; 0 when it has ended.
+    var peakMemory: Int {
+        let line = readText("/proc/\(process)/status").split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+        return (line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) } ?? 0) << 10
+    }
+
     /// The status when it ended within `limit`, else nil.
     func wait(_ limit: Duration) -> Int32? {
         eventually(limit) { poll() != nil } ? poll() : nil

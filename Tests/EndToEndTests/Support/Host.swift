@@ -178,6 +178,7 @@ final class Host {
         let status: Int32
         let outputFile: String
         let errors: String
+        let peakMemory: Int
         var text: String { readText(outputFile) }
     }
 
@@ -187,11 +188,16 @@ final class Host {
     ) throws -> Output {
         commands += 1
         let child = try start(arguments, log: "command-\(commands)", home: home, input: input)
-        guard let status = child.wait(limit) else {
+        var peak = 0
+        _ = eventually(limit) {
+            peak = max(peak, child.peakMemory)
+            return child.poll() != nil
+        }
+        guard let status = child.poll() else {
             try child.killAndWait()
             throw Failure("\(arguments.joined(separator: " ")): not done after \(limit): \(readText(child.errors))")
         }
-        return Output(status: status, outputFile: child.output, errors: readText(child.errors))
+        return Output(status: status, outputFile: child.output, errors: readText(child.errors), peakMemory: peak)
     }
 
     /// Runs a program that has to succeed; its output.
