@@ -14,11 +14,12 @@ import Testing
 /// A real server on loopback with its data in a temporary folder, and volumes opened at it.
 final class Laboratory: Sendable {
     let folder: FilePath
-    let key = VolumeKey.generate()
+    let key: VolumeKey
     let directories: UserDirectories
     let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
-    init() {
+    init(key: VolumeKey = .generate()) {
+        self.key = key
         var template = Array("/tmp/lanfs-client-test-XXXXXX".utf8CString)
         let folder = FilePath(String(cString: mkdtemp(&template)))
         self.folder = folder
@@ -30,9 +31,10 @@ final class Laboratory: Sendable {
         _ = remove.withCString { system($0) }
     }
 
-    func startServer() async throws -> Server {
+    func startServer(capacity: UInt64? = nil) async throws -> Server {
         var configuration = ServerConfiguration(dataDirectory: folder.appending("data"))
         configuration.discoveryPort = 0
+        configuration.capacity = capacity
         configuration.listen = [.init(host: "127.0.0.1", port: 0)]
         return try await Server.start(configuration, logger: log)
     }
@@ -155,6 +157,40 @@ func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeed
         server = try await laboratory.startServer()
         let again = try await laboratory.open(at: server)
         #expect(try await again.contents(of: "second") == pattern(70_000))
+        _ = try await again.close()
+        await server.stop()
+    }
+
+    @Test func `says that there is no room when others took it, and saves what it has once they give it back`() async throws {
+        let laboratory = Laboratory()
+        let server = try await laboratory.startServer(capacity: 160 << 20)
+        let volume = try await laboratory.open(at: server, create: true)
+        try await volume.put(pattern(1000), as: "before")
+        try await volume.save().get()
+        // Another volume takes what this one was told is there.
+        let other = try await Laboratory().open(at: server, create: true)
+        try await other.put(pattern(120 << 20), as: "large")
+        try await other.save().get()
+
+        await #expect(throws: Errno.noSpace) {
+            for number in 0..<100 {
+                try await volume.put(pattern(1 << 20), as: "\(number)")
+                if number % 8 == 7 { try await volume.save().get() }
+            }
+        }
+        #expect(try await volume.contents(of: "before") == pattern(1000))
+        _ = try await other.unlink(Array("large".utf8), in: rootInode, by: caller).value()
+        try await other.save().get()
+        let deadline = ContinuousClock.now + .seconds(30)
+        while case .failure = await volume.save(), ContinuousClock.now < deadline {
+            try await Task.sleep(for: .milliseconds(300))
+        }
+        try await volume.save().get()
+        #expect(try await volume.close() == nil)
+        _ = try await other.close()
+        let again = try await laboratory.open(at: server)
+        #expect(try await again.contents(of: "before") == pattern(1000))
+        #expect(try await again.contents(of: "0") == pattern(1 << 20))
         _ = try await again.close()
         await server.stop()
     }

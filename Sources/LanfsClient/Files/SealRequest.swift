@@ -14,6 +14,9 @@ struct SealRequest: Sendable {
     /// In the order of their frames.
     var pieces: [Piece]
 
+    /// A full group of one file's chunks.
+    var isStream: Bool { pieces.count == Limits.chunksPerBlock && pieces[0].inode == pieces[pieces.count - 1].inode }
+
     func hasRoom(for count: Int) -> Bool {
         let payload = pieces.reduce(count) { $0 + $1.bytes.count }
         return payload <= Limits.chunksPerBlock * Limits.chunkSize && pieces.count < 2048
@@ -44,8 +47,11 @@ extension VolumeState {
             }
         }
         for (index, (piece, isCurrent)) in zip(request.pieces, current).enumerated() where isCurrent {
-            // What was written is what is written over or read next.
-            frames.insert(piece.bytes, as: FrameCache.Name(block: block.id, index: UInt32(index)), isWanted: false)
+            // What was written here and there is written over or read next; what streams by is not.
+            if !request.isStream {
+                frames.insert(
+                    piece.bytes, as: FrameCache.Name(block: block.id, index: UInt32(index)), isWanted: false)
+            }
             guard var file = dirty.removeValue(forKey: piece.inode) else { continue }
             dirtyBytes -= file.remove(piece.chunk)
             if !file.isEmpty { dirty[piece.inode] = file }
