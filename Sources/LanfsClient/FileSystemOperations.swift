@@ -159,4 +159,12 @@ public struct FileBytes: Sendable {
         self.pieces = pieces
         self.count = pieces.reduce(0) { $0 + $1.count }
     }
+
+    /// All of it in one piece. Not by `joined()`, which goes byte by byte: 150 us for a chunk.
+    public var joined: [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(count)
+        for piece in pieces { bytes.append(contentsOf: piece) }
+        return bytes
+    }
 }

@@ -203,7 +203,7 @@ extension FileBytes {
             }
         }
         if pieces.count > Self.gathered {
-            return FileBytes(pieces: [ArraySlice(pieces.joined())]).reply(to: request)
+            return FileBytes(pieces: [joined[...]]).reply(to: request)
         }
         return withUnsafeTemporaryAllocation(of: iovec.self, capacity: Self.gathered) { vectors in
             gather(from: 0, into: vectors, request)

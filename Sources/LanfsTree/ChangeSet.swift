@@ -48,7 +48,7 @@ public struct ChangeSet: Sendable, Equatable {
         guard total <= Self.sizeLimit else {
             throw .tooLong(what: "a change set", length: total, limit: Self.sizeLimit)
         }
-        try self.init(decoding: payloads.count == 1 ? payloads[0] : Array(payloads.joined()))
+        try self.init(decoding: payloads.dropFirst().reduce(into: payloads.first ?? []) { $0.append(contentsOf: $1) })
     }
 
     /// Sets of at most `maximumBytes` that make the same changes when applied in this order, at least one. Each of them

@@ -17,13 +17,13 @@ struct FrameCache {
         var used: Bool
     }
 
-    private let limit: Int
+    /// In bytes.
+    let limit: Int
     private var size = 0
     private var slots: [Slot] = []
     private var places: [Name: Int] = [:]
     private var hand = 0
 
-    /// `limit` in bytes.
     init(limit: Int) {
         self.limit = limit
     }

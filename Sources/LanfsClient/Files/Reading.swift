@@ -71,7 +71,7 @@ extension VolumeState {
         let size = try read { (transaction) throws(Interruption) in try transaction.attributes(of: inode).size }
         guard start < size else { return [] }
         let end = min(size, start + UInt64(Limits.chunkSize))
-        return Array(try storedPieces(of: inode, in: start..<end).joined())
+        return FileBytes(pieces: try storedPieces(of: inode, in: start..<end)).joined
     }
 }
 

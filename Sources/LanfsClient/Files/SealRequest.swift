@@ -47,8 +47,8 @@ extension VolumeState {
             }
         }
         for (index, (piece, isCurrent)) in zip(request.pieces, current).enumerated() where isCurrent {
-            // What was written here and there is written over or read next; what streams by is not.
-            if !request.isStream {
+            // What was written is written over or read next, but for the most of a long stream.
+            if !request.isStream || piece.chunk < frames.limit / Limits.chunkSize / 3 {
                 frames.insert(
                     piece.bytes, as: FrameCache.Name(block: block.id, index: UInt32(index)), isWanted: false)
             }

@@ -153,7 +153,7 @@ extension Volume {
             guard let from = state.handles.files[source], state.handles.files[target] != nil else {
                 throw .failed(.badFileDescriptor)
             }
-            let data = Array(try state.bytes(of: from.inode, offset: offset, count: count).pieces.joined())
+            let data = try state.bytes(of: from.inode, offset: offset, count: count).joined
             var outcome: Result<Bool, Pause> = .success(false)
             data.withUnsafeBytes { data in
                 outcome = Result { () throws(Pause) in

@@ -13,14 +13,27 @@ final class VolumeSession: Sendable {
         var refusal: Refusal?
     }
 
+    private struct Put {
+        var block: BlockID
+        var payload: ByteBuffer
+        var gcEpoch: UInt64
+        var id: RequestID
+        /// Of `PutOrder`.
+        var number: Int
+    }
+
     private struct State {
         var order = PutOrder()
+        /// Small puts of which nothing has been done yet.
+        var gathered: [Put] = []
         /// May go: their puts are stored.
         var flushes: [Flush] = []
         var isFlushing = false
         /// What this connection was told of lost blocks; used by one flush at a time.
         var mark: FlushMark
     }
+
+    private static let smallPut = 64 << 10
 
     private let volume: ServedVolume
     private let connection: ServerConnection
@@ -61,18 +74,42 @@ final class VolumeSession: Sendable {
 
     // MARK: Blocks
 
-    /// B1: nothing is stored under a name that does not prove it.
     private func put(_ block: BlockID, _ payload: ByteBuffer, gcEpoch: UInt64, id: RequestID) {
-        let number = state.withLock { $0.order.began() }
-        threads.work { [self] in
-            let refusal = store(block, payload, gcEpoch: gcEpoch)
-            let waiting = state.withLock { $0.order.finished(number, refusal) }
-            // A flush that waited for this put runs right here: both answers then leave in one packet.
-            carryOut(waiting, onWorker: true)
-            connection.reply(id, refusal.map { .refused($0) } ?? .done)
+        let (put, isFirst) = state.withLock { state -> (Put, Bool) in
+            let put = Put(block: block, payload: payload, gcEpoch: gcEpoch, id: id, number: state.order.began())
+            guard payload.readableBytes <= Self.smallPut else { return (put, false) }
+            state.gathered.append(put)
+            return (put, state.gathered.count == 1)
+        }
+        if payload.readableBytes > Self.smallPut {
+            threads.work { self.carryOut([put]) }
+        } else if isFirst {
+            connection.eventLoop.execute { self.startGathered() }
         }
     }
 
+    /// Small puts that came together go to one worker, once what came with them is known as well: a commit behind them is
+    /// then carried out right there. Each thread woken costs as much as a small put.
+    private func startGathered() {
+        let puts = state.withLock { state in
+            defer { state.gathered = [] }
+            return state.gathered
+        }
+        threads.work { self.carryOut(puts) }
+    }
+
+    private func carryOut(_ puts: [Put]) {
+        var answers: [(id: RequestID, response: Response)] = []
+        for put in puts {
+            let refusal = store(put.block, put.payload, gcEpoch: put.gcEpoch)
+            answers.append((put.id, refusal.map { .refused($0) } ?? .done))
+            // A flush that waited for this put runs right here: all answers then leave in one packet.
+            carryOut(state.withLock { $0.order.finished(put.number, refusal) }, onWorker: true)
+        }
+        for (id, response) in answers { connection.reply(id, response) }
+    }
+
+    /// B1: nothing is stored under a name that does not prove it.
     private func store(_ block: BlockID, _ payload: ByteBuffer, gcEpoch: UInt64) -> Refusal? {
         payload.withUnsafeReadableBytes { bytes in
             guard blockHash(bytes) == block else {
