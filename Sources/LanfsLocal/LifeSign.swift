@@ -9,12 +9,13 @@ public final class LifeSign: Sendable {
 
     /// Makes the file, in a folder that is made when missing.
     public init(_ path: FilePath) throws(LocalFileError) {
-        try PrivateFile.makeDirectory(path.removingLastComponent())
-        descriptor = try Self.open(path, O_CREAT)
+        let folder = path.removingLastComponent()
+        try PrivateFile.makeDirectory(folder)
+        // Locked before it gets its name: nobody must find it unlocked.
+        let temporary = folder.appending(".\(path.lastComponent?.string ?? "")")
+        descriptor = try Self.open(temporary, O_CREAT)
         self.path = path
-        // Somebody may be looking at it just now, for a moment.
-        while flock(descriptor, LOCK_EX) != 0 {
-            if errno == EINTR { continue }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0, rename(temporary.string, path.string) == 0 else {
             let reason = errno
             close(descriptor)
             throw .failed(action: "lock", path: path, errno: Errno(rawValue: reason))
@@ -38,13 +39,15 @@ public final class LifeSign: Sendable {
             let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
                 String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
             }
-            if !name.hasPrefix("."), try isDead(folder.appending(name)) { dead.append(name) }
+            if !name.hasPrefix("."), isDead(folder.appending(name)) { dead.append(name) }
         }
         return dead
     }
 
-    private static func isDead(_ path: FilePath) throws(LocalFileError) -> Bool {
-        let descriptor = try open(path, 0)
+    /// Not when it cannot be told: it may have ended in order just now, or be another user's.
+    private static func isDead(_ path: FilePath) -> Bool {
+        let descriptor = Glibc.open(path.string, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
+        guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
         return flock(descriptor, LOCK_EX | LOCK_NB) == 0
     }

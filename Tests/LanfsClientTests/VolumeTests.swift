@@ -195,6 +195,55 @@ func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeed
         await server.stop()
     }
 
+    @Test func `never puts a commit based on an old root on top of another client's`() async throws {
+        let laboratory = Laboratory()
+        let server = try await laboratory.startServer()
+        let first = try await laboratory.open(at: server, create: true)
+        try await first.put(pattern(5), as: "before")
+        try await first.save().get()
+        // Ready to be sent, when the lease is lost and another client commits.
+        try await first.put(pattern(6), as: "late")
+        _ = try await first.runToEnd { (state) throws(Pause) in
+            state.prepared = first.prepare(try state.cut(into: first.blocks), on: state.chain)
+        }
+        first.update { $0.leaseEnd = nil }
+        first.register.release()
+        let second = try await laboratory.open(at: server)
+        try await second.put(pattern(7), as: "other")
+        try await second.save().get()
+        _ = try await second.close()
+
+        await #expect(throws: Errno.self) { try await first.save().get() }
+        await #expect(throws: Errno.self, "and not at a second try either") { try await first.save().get() }
+        #expect(try await first.close() != nil, "what could not be saved is kept")
+        let again = try await laboratory.open(at: server)
+        #expect(try await again.contents(of: "other") == pattern(7))
+        #expect(try await again.contents(of: "before") == pattern(5))
+        #expect(try await again.contents(of: "late") == nil)
+        _ = try await again.close()
+        await server.stop()
+    }
+
+    @Test func `is closed with everything saved although a deleted file is still open and written`() async throws {
+        let laboratory = Laboratory()
+        let server = try await laboratory.startServer()
+        let volume = try await laboratory.open(at: server, create: true)
+        let (_, file) = try await volume.create(
+            Array("deleted".utf8), in: rootInode, permissions: 0o644, flags: [.read, .write], by: caller
+        ).value()
+        _ = try await volume.unlink(Array("deleted".utf8), in: rootInode, by: caller).value()
+        try await volume.put(pattern(70_000), as: "kept")
+        let bytes = pattern(200_000)
+        let outcome = bytes.withUnsafeBytes { volume.write(file.handle, offset: 0, data: $0, by: caller) }
+        #expect(try await outcome.value() == bytes.count)
+        #expect(try await volume.close() == nil)
+        let again = try await laboratory.open(at: server)
+        #expect(try await again.contents(of: "kept") == pattern(70_000))
+        #expect(again.current { $0.room.usedByVolume } < 1 << 20)
+        _ = try await again.close()
+        await server.stop()
+    }
+
     @Test func `lets another client write when it wants to`() async throws {
         let laboratory = Laboratory()
         let server = try await laboratory.startServer()

@@ -6,9 +6,13 @@ import Synchronization
 /// The blocks of the volume on its servers: sending new ones, making them durable, fetching what is asked for.
 final class BlockPool: Sendable {
     /// Bytes sent and not yet flushed at most; they are kept here, because a server that crashes may lose them.
-    private static let window = 32 << 20
+    private static let largestWindow = 32 << 20
+    /// As long as nothing is known of the way to the server.
+    private static let firstWindow = 4 << 20
+    /// What is on its way must not take longer: the lease's renewals queue behind it (L1), and it lasts ten seconds.
+    private static let windowTime = Duration.seconds(2)
     /// Bytes after which a flush starts by itself, so that a long write never waits for one large flush.
-    fileprivate static let flushAfter = 8 << 20
+    private static let flushAfter = 8 << 20
 
     private struct Upload {
         let bytes: ByteBuffer
@@ -42,7 +46,17 @@ final class BlockPool: Sendable {
         var waitersForRoom: [CheckedContinuation<Result<Bool, VolumeError>, Never>] = []
         var waitersForAnswers: [CheckedContinuation<Bool, Never>] = []
 
-        var wantsFlush: Bool { bytesSinceFlush > BlockPool.flushAfter || !waitersForRoom.isEmpty }
+        var window = BlockPool.firstWindow
+
+        var wantsFlush: Bool {
+            bytesSinceFlush > min(BlockPool.flushAfter, window / 2) || !waitersForRoom.isEmpty
+        }
+
+        /// So many bytes were made durable in this time.
+        mutating func note(_ bytes: Int, in time: Duration) {
+            guard bytes >= 1 << 20, time > .zero else { return }
+            window = min(max(1 << 20, Int(Double(bytes) * (BlockPool.windowTime / time))), BlockPool.largestWindow)
+        }
     }
 
     private let state = Mutex(State())
@@ -93,7 +107,7 @@ final class BlockPool: Sendable {
     private func waitsForRoom() async throws(VolumeError) -> Bool {
         try await withCheckedContinuation { (continuation: CheckedContinuation<Result<Bool, VolumeError>, Never>) in
             let waits = state.withLock { state in
-                guard state.bytes > Self.window else { return false }
+                guard state.bytes > state.window else { return false }
                 state.waitersForRoom.append(continuation)
                 return true
             }
@@ -201,6 +215,7 @@ final class BlockPool: Sendable {
         guard !blocks.isEmpty else { return }
         while true {
             let connection = try await connect()
+            let start = ContinuousClock.now
             let covered = send(blocks, on: connection)
             // The flush follows the blocks on the wire at once: the server answers it after all of them.
             let reply: Reply
@@ -215,7 +230,7 @@ final class BlockPool: Sendable {
                 throw .refused(refusal)
             }
             await waitForAnswers(to: covered)
-            settle(covered.filter(isAcknowledged))
+            settle(covered.filter(isAcknowledged), since: start)
             if let refusal = state.withLock({ $0.refusal }) { throw .refused(refusal) }
             if state.withLock({ state in blocks.allSatisfy { state.uploads[$0] == nil } }) { return }
         }
@@ -234,7 +249,7 @@ final class BlockPool: Sendable {
         call(.commit(blocks: blocks, request), on: connection) { result in
             switch result.map(\.response) {
             case .success(.register): self.settle(covered)
-            case .success(.missing(let blocks)): self.forgetSent(blocks)
+            case .success(.missing(let blocks)): self.forgetSent(covered.filter { blocks.contains($0.block) })
             default: break
             }
             completion(RootRegister.Answer(result))
@@ -295,10 +310,15 @@ final class BlockPool: Sendable {
     }
 
     /// The server does not have these.
-    private func forgetSent(_ blocks: [BlockID]) {
-        state.withLock { state in
-            for block in blocks { state.uploads[block]?.connection = nil }
+    private func forgetSent(_ sendings: [Sending]) {
+        let waiters = state.withLock { state in
+            for sending in sendings where state.uploads[sending.block]?.isAttempt(sending.attempt) ?? false {
+                state.uploads[sending.block]?.connection = nil
+            }
+            defer { state.waitersForAnswers = [] }
+            return state.waitersForAnswers
         }
+        for waiter in waiters { waiter.resume(returning: false) }
     }
 
     private func waitForAnswers(to sendings: [Sending]) async {
@@ -324,15 +344,17 @@ final class BlockPool: Sendable {
     }
 
     /// Forgets the blocks that are now durable, unless they were sent again since.
-    private func settle(_ sendings: [Sending]) {
+    private func settle(_ sendings: [Sending], since start: ContinuousClock.Instant? = nil) {
         let (forRoom, forAnswers) = state.withLock { state in
+            let before = state.bytes
             for sending in sendings {
                 guard let upload = state.uploads[sending.block], upload.isAttempt(sending.attempt) else { continue }
                 state.uploads[sending.block] = nil
                 state.bytes -= upload.bytes.readableBytes
-                if upload.bytes.capacity > 1 << 20 { state.spares.append(upload.bytes) }
+                if upload.bytes.capacity > 1 << 20, state.spares.count < 8 { state.spares.append(upload.bytes) }
             }
             if state.uploads.isEmpty { state.spares = [] }
+            if let start { state.note(before - state.bytes, in: ContinuousClock.now - start) }
             defer {
                 state.waitersForRoom = []
                 state.waitersForAnswers = []

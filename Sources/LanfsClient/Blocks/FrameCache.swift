@@ -46,13 +46,6 @@ struct FrameCache {
         size += bytes.count
     }
 
-    mutating func removeAll() {
-        slots = []
-        places = [:]
-        size = 0
-        hand = 0
-    }
-
     private mutating func evictOne() {
         while true {
             if hand >= slots.count { hand = 0 }

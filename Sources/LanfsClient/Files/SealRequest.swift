@@ -30,7 +30,6 @@ extension VolumeState {
         let current = request.pieces.map { dirty[$0.inode]?[$0.chunk]?.version == $0.version }
         try changeUncounted { (transaction) throws(Interruption) in
             try transaction.registerBlock(block.id, length: UInt32(block.bytes.readableBytes), kind: .data)
-            guard current.contains(true) else { return try transaction.discardUnusedBlock(block.id) }
             var index = 0
             while index < request.pieces.count {
                 guard current[index] else {
@@ -39,12 +38,17 @@ extension VolumeState {
                 }
                 let count = request.runLength(current, from: index)
                 let first = request.pieces[index]
-                try transaction.putRun(
-                    first.inode, firstChunk: first.chunk, count: UInt32(count),
-                    frames: block.run(first: index, count: count),
-                    lastLength: UInt32(request.pieces[index + count - 1].bytes.count))
+                do throws(Interruption) {
+                    try transaction.putRun(
+                        first.inode, firstChunk: first.chunk, count: UInt32(count),
+                        frames: block.run(first: index, count: count),
+                        lastLength: UInt32(request.pieces[index + count - 1].bytes.count))
+                } catch .failed(.staleNFSFileHandle) {
+                    // The file is gone, and with it who would want its bytes.
+                }
                 index += count
             }
+            if try transaction.usage(of: block.id)?.live == 0 { try transaction.discardUnusedBlock(block.id) }
         }
         for (index, (piece, isCurrent)) in zip(request.pieces, current).enumerated() where isCurrent {
             // What was written is written over or read next, but for the most of a long stream.

@@ -10,7 +10,8 @@ struct AuditReport: Equatable, Sendable {
 }
 
 extension Volume {
-    /// Candidates of one slice: bounds the audit's memory to about 16 MiB. Each slice walks the tree once.
+    /// Candidates of one slice: bounds the audit's memory to about 32 MiB. Each slice, 256 GiB of full blocks, walks the tree
+    /// once.
     private static let sliceSize = 1 << 18
 
     /// Mark and sweep (G4 to G6): finds the blocks that ordinary frees forgot, as when a client died between an upload and
@@ -18,7 +19,12 @@ extension Volume {
     func audit() async throws(VolumeError) -> AuditReport {
         // What the marked root reaches has to stay readable until the end.
         update { $0.isAuditing = true }
-        defer { update { $0.isAuditing = false } }
+        defer {
+            update { state in
+                state.isAuditing = false
+                state.auditedRoot = nil
+            }
+        }
         let snapshot = try await raiseGCEpoch()
         var report = AuditReport()
         var after: BlockID?
@@ -30,10 +36,7 @@ extension Volume {
             while collection.candidateCount < Self.sliceSize {
                 let page = try await blocks.list(after: after)
                 after = page.last?.block
-                for block in page {
-                    collection.consider(block)
-                    lengths[block.block] = block.length
-                }
+                for block in page where collection.consider(block) { lengths[block.block] = block.length }
                 if page.isEmpty { break }
             }
             // Also without candidates, once: the walk finds what is worth rewriting.
@@ -78,14 +81,12 @@ extension Volume {
     /// and what those refer to, which is in the nodes that are not stored yet.
     private func mark(_ root: AuditedRoot, in collection: inout GarbageCollection) async throws(VolumeError) {
         for block in root.changeBlocks { collection.mark(block) }
-        var marked = collection
         try await walk(Tree(root: root.contents.tree)) { (nodes) throws(VolumeError) in
-            try self.mark(nodes, in: &marked)
+            try self.mark(nodes, in: &collection)
         }
         try await walk(root.tree, skippingStored: true) { (nodes) throws(VolumeError) in
-            try self.mark(nodes, in: &marked)
+            try self.mark(nodes, in: &collection)
         }
-        collection = marked
     }
 
     private func mark(

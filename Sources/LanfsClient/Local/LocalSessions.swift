@@ -36,7 +36,15 @@ extension Incarnation {
 
 extension Volume {
     /// Deletes the files without a name that sessions of this machine had open when they died.
-    func releaseDeadSessions() async throws(VolumeError) {
+    func releaseDeadSessions() async {
+        do throws(VolumeError) {
+            try await releaseFilesOfTheDead()
+        } catch {
+            log.warning("files without a name of an earlier session stay for now: \(error)")
+        }
+    }
+
+    private func releaseFilesOfTheDead() async throws(VolumeError) {
         let sessions = LocalSessions(volume: id, directories: directories)
         for session in try local({ () throws(LocalFileError) in try sessions.dead() }) {
             while try await releaseOrphans(of: session) {}
@@ -81,6 +89,7 @@ extension Volume {
             try state.changeWhenWritable { (transaction) throws(Interruption) in
                 for orphan in orphans { try transaction.releaseOrphan(orphan, of: session) }
             }
+            for orphan in orphans { state.discardDirty(of: orphan, chunks: 0..<UInt64.max) }
         }
         return true
     }

@@ -11,7 +11,7 @@ final class RootRegister: Sendable {
         case response(RegisterResponse)
         /// Whether it was carried out is unknown.
         case lost
-        /// The keeper was not asked: the server has trouble of its own, such as a full disk.
+        /// The server has trouble of its own, such as a full disk. What the keeper did is unknown.
         case refused(Refusal)
 
         var response: RegisterResponse? { if case .response(let response) = self { response } else { nil } }
@@ -72,7 +72,8 @@ final class RootRegister: Sendable {
         await withCheckedContinuation { continuation in
             let held = state.withLock { state -> RootRecord?? in
                 if state.isClosed { return .some(nil) }
-                if state.isHeld, let base = state.proposer.base { return base }
+                // While a commit is under way nobody is told that the lease has ended meanwhile.
+                if state.isHeld, let end = state.proposer.leaseEnd, now < end, let base = state.proposer.base { return base }
                 state.acquiring.append(continuation)
                 return nil
             }
@@ -84,13 +85,16 @@ final class RootRegister: Sendable {
         }
     }
 
-    /// Commits a child of the held root. One at a time.
-    func commit(_ change: RootChange) async -> CommitOutcome {
+    /// Commits a child of `base`, which must be the held root: `notHeld` when another client's has taken its place. One at a
+    /// time.
+    func commit(_ change: RootChange, on base: RootRecord) async -> CommitOutcome {
         await withCheckedContinuation { continuation in
             // In one breath: a lease lost between would leave a commit that was never proposed, and never answered.
             let isProposed = step(.commit(change)) { state in
                 precondition(state.committing == nil, "two commits at once")
-                guard state.isHeld else { return false }
+                guard state.isHeld, let held = state.proposer.base, held.sequence == base.sequence,
+                    held.sameValue(as: base)
+                else { return false }
                 state.committing = continuation
                 return true
             }
@@ -211,7 +215,14 @@ final class RootRegister: Sendable {
                 return state.acquiring
             }
             for continuation in waiting { continuation.resume(returning: record) }
-        case .committed(let record): finishCommit(.committed(record))
+        case .committed(let record):
+            finishCommit(.committed(record))
+            // Who came while the commit was under way: it renewed the lease as well.
+            let waiting = state.withLock { state in
+                defer { state.acquiring = [] }
+                return state.acquiring
+            }
+            for continuation in waiting { continuation.resume(returning: record) }
         case .unknown:
             finishCommit(.unknown)
             acquireForWaiting()

@@ -5,18 +5,22 @@ import LanfsTree
 extension Volume {
     /// Unsealed data that a commit seals by itself under the lock; more is sealed in the background first.
     private static let sealedAtCut = 512 << 10
+    /// Bytes that a commit's last request may have to wait for.
+    private static let flushedWithVote = 1 << 20
 
     /// Makes one commit of everything acknowledged so far: seal, send, flush, move the root.
     ///
     /// - Parameter mayAcquire: get the lease when it is not held; otherwise that is an error.
     /// - Returns: the operations that are now in a chosen root are those up to this one.
     func commit(mayAcquire: Bool = true) async throws(VolumeError) -> UInt64 {
+        if let failure = current({ $0.failure }) { throw .failed(failure) }
         if let prepared = current({ $0.prepared }) {
             // An earlier commit whose outcome is not known comes first, under its own number (P5).
             try await finish(prepared)
         }
         // Housekeeping alone is no reason to take the lease from whoever has it.
-        let isHeld = register.isHeld
+        // With `mayAcquire` the lease counts once its root is loaded: what is pending is based on an older one until then.
+        let isHeld = register.isHeld && (!mayAcquire || current { $0.leaseEnd != nil })
         guard current({ isHeld ? $0.hasUncommittedWork : $0.hasUnsavedWork }) else { return current { $0.operations } }
         guard isHeld || mayAcquire else { throw .busy }
         if !isHeld { try await acquireLease() }
@@ -86,10 +90,12 @@ extension Volume {
     private func finish(_ prepared: PreparedCommit) async throws(VolumeError) {
         let gcEpoch = current { $0.chain.record.gcEpoch }
         for block in prepared.blocks { try await blocks.upload(block, gcEpoch: gcEpoch) }
+        // Behind much data the vote would take longer than the lease lasts; flushing first, the lease is renewed meanwhile.
+        if blocks.outstandingBytes > Self.flushedWithVote { try await blocks.flush() }
         // B2, legal only once every block is on disk: the server sees to that before it asks its keeper.
         let record = try await choose(prepared)
         update { state in
-            if record.gcEpoch > state.chain.record.gcEpoch {
+            if state.isAuditing, record.gcEpoch > state.chain.record.gcEpoch {
                 state.auditedRoot = AuditedRoot(
                     record: record, contents: prepared.contents,
                     changeBlocks: (state.chain.changeBlocks + prepared.changeBlocks).map(\.block), tree: prepared.tree)
@@ -107,7 +113,7 @@ extension Volume {
         let base = current { $0.chain.record }
         let change = RootChange(contents: seal(prepared.contents), gcEpoch: prepared.gcEpoch)
         while true {
-            switch await register.commit(change) {
+            switch await register.commit(change, on: base) {
             case .committed(let record): return record
             case .refused(let refusal): throw .refused(refusal)
             case .tooLarge: throw .damaged("the root record, too large to be stored,")
@@ -117,6 +123,11 @@ extension Volume {
                 if record.sequence == base.sequence, record.sameValue(as: base) { continue }
                 let contents = try open(record)
                 if contents.transaction == prepared.contents.transaction { return record }
+                guard prepared.operations > current({ $0.committedOperations }) else {
+                    // Our own housekeeping, which nobody misses.
+                    update { $0.prepared = nil }
+                    throw .busy
+                }
                 update { $0.failure = .ioError }
                 throw .overtaken
             }

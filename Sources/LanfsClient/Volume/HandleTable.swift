@@ -25,7 +25,6 @@ struct HandleTable {
     private var openCounts: [InodeNumber: Int] = [:]
 
     func isOpen(_ inode: InodeNumber) -> Bool { openCounts[inode] != nil }
-    var hasOpenFiles: Bool { !openCounts.isEmpty }
 
     mutating func open(_ inode: InodeNumber, flags: OpenFlags) -> Handle {
         defer { next += 1 }

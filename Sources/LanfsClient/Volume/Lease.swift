@@ -19,6 +19,8 @@ extension Volume {
     private func acquireLeaseInTurn() async throws(VolumeError) {
         try await leaseLock.withLock { () async throws(VolumeError) in
             guard current({ $0.leaseEnd.map { ContinuousClock.now >= $0 } ?? true }) else { return }
+            // Nothing counts on the lease before its root is loaded.
+            update { $0.leaseEnd = nil }
             guard let record = await register.acquire() else { throw .closed }
             let base = current { $0.chain.record }
             if !(record.sequence == base.sequence && record.sameValue(as: base)) {
@@ -108,6 +110,7 @@ extension Volume {
         try await leaseLock.withLock { () async throws(VolumeError) in
             // What was acknowledged here is based on the older root: the lease decides about it, not this look.
             guard !register.isHeld, !current({ $0.hasUnsavedWork }) else { return }
+            update { $0.leaseEnd = nil }
             try await load(newest)
         }
     }

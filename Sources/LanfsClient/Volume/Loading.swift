@@ -74,10 +74,12 @@ extension Volume {
             } catch {
                 throw .node(error)
             }
+            // Nothing that was acknowledged is dropped: callers see to that, and this makes sure.
+            guard !state.hasUnsavedWork else { throw .failed(.resourceBusy) }
             state.tree = tree
             state.chain = chain
             state.pending = [:]
-            // Whoever calls this has no unsaved work: what is unsealed is being rewritten, and as of the older root.
+            // Without unsaved work, what is unsealed is being rewritten, and as of the older root.
             state.dropDirty()
             state.loads += 1
             state.inodeNumbers = 0..<0

@@ -90,7 +90,7 @@ extension Volume {
         rememberAddress()
         if !options.readOnly {
             try await takeUpSetAside()
-            try await releaseDeadSessions()
+            await releaseDeadSessions()
         }
         watchServer()
         followRoot(queries)

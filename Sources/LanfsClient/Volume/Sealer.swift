@@ -66,7 +66,8 @@ extension Volume {
                 try await blocks.upload(block, gcEpoch: tag)
                 isAdopted = try await runToEnd { (state) throws(Pause) in
                     // G2: collections that overtook the upload could sweep it; it is sent again with a newer tag.
-                    guard UploadFence.allows(base: state.chain.record.gcEpoch, tag: tag) else { return false }
+                    let base = state.prepared?.gcEpoch ?? state.chain.record.gcEpoch
+                    guard UploadFence.allows(base: base, tag: tag) else { return false }
                     try state.adopt(block, for: request)
                     return true
                 }

@@ -133,7 +133,7 @@ extension Volume {
         try await blocks.flush()
         for commit in commits {
             guard case .committed(let chosen) = await register.commit(
-                RootChange(contents: commit.sealed, gcEpoch: record.gcEpoch))
+                RootChange(contents: commit.sealed, gcEpoch: record.gcEpoch), on: record)
             else { throw .busy }
             record = chosen
         }

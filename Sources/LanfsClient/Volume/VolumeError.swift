@@ -48,7 +48,8 @@ public enum VolumeError: Error, Sendable, CustomStringConvertible {
                 + "changed. A server was put back from a backup, or it lies"
         case .busy: "another client is writing to this volume and does not hand over; try again later"
         case .overtaken:
-            "another client changed the volume while this one was cut off with unsaved work; what could not be saved is kept aside"
+            "another client changed the volume while this one was cut off with unsaved work; unmount: what could not be saved is kept "
+                + "on this machine then"
         case .timedOut: "the servers did not answer in time"
         case .closed: "the volume is being closed"
         case .failed(let errno): "\(errno)"

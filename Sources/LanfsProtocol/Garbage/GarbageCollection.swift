@@ -22,9 +22,11 @@ public struct GarbageCollection: Sendable {
 
     public var candidateCount: Int { candidates.count }
 
-    /// A server has this block.
-    public mutating func consider(_ block: StoredBlock) {
-        if let cutoff, block.gcEpoch <= cutoff { candidates.insert(block.block) }
+    /// A server has this block. Returns whether it is a candidate.
+    @discardableResult
+    public mutating func consider(_ block: StoredBlock) -> Bool {
+        guard let cutoff, block.gcEpoch <= cutoff else { return false }
+        return candidates.insert(block.block).inserted
     }
 
     /// The root that is marked, or one that is pinned, reaches this block.
