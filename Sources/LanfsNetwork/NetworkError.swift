@@ -66,7 +66,7 @@ extension NetworkError: CustomStringConvertible {
             "no secure connection to \(address): \(reason)"
         case .wrongServerKey(let address, let expected, let found):
             "the server at \(address) has another key than the one known for it: expected \(expected), found \(found). "
-                + "Either it was installed anew, or somebody pretends to be it"
+                + "Either it was installed anew and what it kept is gone, or somebody pretends to be it; see lanfs-serve(1)"
         case .pinNotKept(let server, let reason):
             "the key of server \(server) could not be saved, and without that the next connection could not be "
                 + "checked: \(reason)"

@@ -12,20 +12,13 @@ struct CrashTests {
         print("kill -9: again with LANFS_SEED=\(Self.seed) LANFS_ROUNDS=\(Self.rounds)")
         // Volumes side by side: who comes after a dead writer mostly waits, for the end of its lease (L2).
         let volumes = min(8, Self.rounds)
-        try await withThrowingTaskGroup { group in
-            for volume in 0..<volumes {
-                group.addTask(executorPreference: ThreadExecutor()) {
-                    try onHost(limit: .seconds(120 + 30 * Self.rounds / volumes)) { host in
-                        var run = CrashRun(host, seed: Self.seed &+ UInt64(volume))
-                        for round in stride(from: volume, to: Self.rounds, by: volumes) {
-                            try run.round(Victim.allCases[round % Victim.allCases.count])
-                        }
-                        try host.remount()
-                        try run.checkPast()
-                    }
-                }
+        try await onVolumes(volumes, limit: .seconds(120 + 30 * Self.rounds / volumes)) { host, volume in
+            var run = CrashRun(host, seed: Self.seed &+ UInt64(volume))
+            for round in stride(from: volume, to: Self.rounds, by: volumes) {
+                try run.round(Victim.allCases[round % Victim.allCases.count])
             }
-            try await group.waitForAll()
+            try host.remount()
+            try run.checkPast()
         }
     }
 

@@ -104,6 +104,8 @@ struct TransferTests {
             try #require(try host.lanfs("keygen").status == 5)
             try check(mkdir(host.local("home"), 0o700))
             try #require(try host.lanfs("ls", home: host.local("home")).status == 6)
+            try #require(try host.lanfs("mount", "--serve", host.local("none"), home: host.local("home")).status == 4)
+            try #require(try names(in: host.local("home")).isEmpty)
             try #require(try host.lanfs("discover", "--wait", "200ms", port: freePort()).status == 3)
             try #require(host.stopServer() == 0)
             try #require(try host.lanfs("ls", "--timeout", "1s").status == 3)

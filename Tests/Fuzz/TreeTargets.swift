@@ -33,13 +33,10 @@ extension Target {
                 do throws(MissingNode) {
                     _ = try tree.value(key, nodes: nodes)
                     _ = try tree.previous(before: key, atLeast: .empty, nodes: nodes)
-                    var last: Key?
-                    try tree.scan(from: .empty, below: Key([255, 255]), nodes: nodes) { key, _ in
-                        last = max(last ?? .empty, key)
-                        return true
-                    }
+                    let fits = try nodesFit(tree, nodes)
                     try tree.apply([Change(key: key, value: kind & 2 == 0 ? [1, 2, 3] : nil)], nodes: nodes)
-                    try read(tree.checkpoint { payloads in sealed(payloads) }, key, nodes)
+                    let found = try changed(tree.checkpoint { payloads in sealed(payloads) }, key.successor, nodes)
+                    require(!fits || found, "a change that was made is not there")
                     return
                 } catch {
                     guard let node = try? Node(decoding: input.piece(), for: error) else { return }
@@ -80,13 +77,24 @@ private func sealed(_ payloads: [[UInt8]]) -> [FrameRef] {
     }
 }
 
-/// A tree that was stored still takes changes.
-private func read(_ checkpoint: Checkpoint, _ key: Key, _ nodes: NodeCache) throws(MissingNode) {
+/// Whether each key is where its place says. Only a holder of the volume's key can write another tree; whatever that
+/// answers is neither right nor wrong.
+private func nodesFit(_ tree: Tree, _ nodes: NodeCache) throws(MissingNode) -> Bool {
+    var keys: [Key] = []
+    try tree.scan(from: .empty, below: Key([UInt8](repeating: 255, count: Key.sizeLimit)), nodes: nodes) { key, _ in
+        keys.append(key)
+        return true
+    }
+    for key in keys where try tree.value(key, nodes: nodes) == nil { return false }
+    return zip(keys, keys.dropFirst()).allSatisfy(<)
+}
+
+/// Whether a tree that was stored still takes a change.
+private func changed(_ checkpoint: Checkpoint, _ key: Key, _ nodes: NodeCache) throws(MissingNode) -> Bool {
     for (ref, node) in checkpoint.written { nodes.insert(ref, node) }
     var tree = checkpoint.tree
-    try tree.apply([Change(key: key.successor, value: [])], nodes: nodes)
-    let found = try tree.value(key.successor, nodes: nodes)
-    require(found == [], "a change that was made is not there")
+    try tree.apply([Change(key: key, value: [])], nodes: nodes)
+    return try tree.value(key, nodes: nodes) == []
 }
 
 private func encodedSet(_ set: ChangeSet) -> [UInt8] { Array(set.payloads().joined()) }

@@ -52,6 +52,10 @@ final class Interruption: Sendable {
             report.fallSilent()
             guard case .open(let volume) = former else { Termination.end(by: signal) }
             Task.detached {
+                try? await Task.sleep(for: .seconds(1))
+                StandardError.write("lanfs: saving what came over; Ctrl-C again ends at once\n")
+            }
+            Task.detached {
                 do throws(CommandError) {
                     try await session.close(volume, patience: .seconds(5))
                 } catch {

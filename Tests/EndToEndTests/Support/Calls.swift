@@ -3,16 +3,15 @@ import SystemPackage
 
 // System calls as throwing functions.
 
+/// Makes a call, again after EINTR: when somebody stops this process and lets it go on, the kernel takes back requests
+/// to a mount that were not read yet. Nothing was done then.
 @discardableResult
-func check(_ status: Int32) throws(Errno) -> Int32 {
-    guard status >= 0 else { throw Errno(rawValue: errno) }
-    return status
-}
-
-@discardableResult
-func check(_ count: Int) throws(Errno) -> Int {
-    guard count >= 0 else { throw Errno(rawValue: errno) }
-    return count
+func check<Value: SignedInteger>(_ call: @autoclosure () -> Value) throws(Errno) -> Value {
+    while true {
+        let value = call()
+        if value >= 0 { return value }
+        if errno != EINTR { throw Errno(rawValue: errno) }
+    }
 }
 
 /// The error of a call that has to fail; nil when it succeeds.
@@ -110,17 +109,19 @@ func setTime(_ path: String, _ seconds: Int, _ nanoseconds: Int) throws {
 
 /// The names in a folder, sorted byte by byte.
 func names(in path: String) throws -> [[UInt8]] {
-    guard let directory = opendir(path) else { throw Errno(rawValue: errno) }
+    let file = try check(open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC))
+    guard let directory = fdopendir(file) else { throw Errno(rawValue: errno) }
     defer { closedir(directory) }
-    var names: [[UInt8]] = []
+    var found: [[UInt8]] = []
     errno = 0
     while let entry = readdir(directory) {
         let name = withUnsafeBytes(of: &entry.pointee.d_name) { Array($0.prefix { $0 != 0 }) }
-        if name != [46], name != [46, 46] { names.append(name) }
+        if name != [46], name != [46, 46] { found.append(name) }
         errno = 0
     }
+    if errno == EINTR { return try names(in: path) }
     if errno != 0 { throw Errno(rawValue: errno) }
-    return names.sorted { $0.lexicographicallyPrecedes($1) }
+    return found.sorted { $0.lexicographicallyPrecedes($1) }
 }
 
 /// Every path below `folder`, relative to it, folders before what is in them.
@@ -146,7 +147,8 @@ private typealias Allocate = @convention(c) (Int32, Int32, Int, Int) -> Int32
 
 func punchHole(_ file: Int32, _ offset: Int, _ length: Int) throws {
     let keepSizeAndPunch: Int32 = 1 | 2
-    try check(symbol("fallocate", as: Allocate.self)(file, keepSizeAndPunch, offset, length))
+    let allocate = try symbol("fallocate", as: Allocate.self)
+    try check(allocate(file, keepSizeAndPunch, offset, length))
 }
 
 /// Where data or a hole begins from `offset` on; the constants are those of lseek(2).
@@ -159,11 +161,13 @@ private typealias GetAttribute =
     @convention(c) (UnsafePointer<CChar>, UnsafePointer<CChar>, UnsafeMutableRawPointer?, Int) -> Int
 
 func setAttribute(_ path: String, _ name: String, _ value: [UInt8]) throws {
-    try check(symbol("lsetxattr", as: SetAttribute.self)(path, name, value, value.count, 0))
+    let set = try symbol("lsetxattr", as: SetAttribute.self)
+    try check(set(path, name, value, value.count, 0))
 }
 
 func attribute(_ path: String, _ name: String) throws -> [UInt8] {
     var buffer = [UInt8](repeating: 0, count: 65_536)
-    let count = try check(symbol("lgetxattr", as: GetAttribute.self)(path, name, &buffer, buffer.count))
+    let get = try symbol("lgetxattr", as: GetAttribute.self)
+    let count = try check(get(path, name, &buffer, buffer.count))
     return Array(buffer[..<count])
 }

@@ -89,7 +89,9 @@ struct NumberedFiles: Sendable {
     }
 
     func requireWhole(_ numbers: Range<Int>) throws {
-        for number in numbers where try contents(path(number)) != bytes(number) { throw Failure("f\(number) has changed") }
+        for number in numbers where try contents(path(number)) != bytes(number) {
+            throw Failure("f\(number) has changed")
+        }
     }
 
     /// How many files there are, when they are a prefix of those begun with everything synced in it; the last one is

@@ -294,6 +294,21 @@ func onHost(
     }
 }
 
+/// Runs `body` on several hosts at a time; it gets their numbers.
+func onVolumes(
+    _ count: Int, limit: Duration, location: SourceLocation = #_sourceLocation,
+    _ body: @escaping @Sendable (Host, Int) throws -> Void
+) async throws {
+    try await withThrowingTaskGroup { group in
+        for number in 0..<count {
+            group.addTask(executorPreference: ThreadExecutor()) {
+                try onHost(limit: limit, location: location) { try body($0, number) }
+            }
+        }
+        try await group.waitForAll()
+    }
+}
+
 /// A UDP port of this machine that nobody uses.
 func freePort() throws -> UInt16 {
     let descriptor = try check(socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0))

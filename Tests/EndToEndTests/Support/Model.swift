@@ -111,7 +111,7 @@ struct Model {
             for path in nodes.keys.filter({ $0.hasPrefix(old + "/") }) {
                 nodes[new + path.dropFirst(old.count)] = nodes.removeValue(forKey: path)
             }
+            changed()
         }
-        changed()
     }
 }
