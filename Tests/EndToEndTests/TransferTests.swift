@@ -54,6 +54,19 @@ struct TransferTests {
         }
     }
 
+    @Test("what rm freed on a full server is room for the next put")
+    func room() throws {
+        try onHost(serve: ["--capacity", "64M"], mount: false) { host in
+            try writeFile(host.local("f"), randomBytes(30 << 20, seed: 8))
+            for round in 0..<3 {
+                let put = try host.lanfs("put", host.local("f"), "f")
+                try #require(put.status == 0, "round \(round): \(put.errors)")
+                let removed = try host.lanfs("rm", "f")
+                try #require(removed.status == 0, "round \(round): \(removed.errors)")
+            }
+        }
+    }
+
     @Test("standard input and output are files too")
     func streams() throws {
         try onHost(mount: false) { host in
