@@ -44,6 +44,25 @@ extension Volume {
         }
     }
 
+    /// Frees what died in the last commits: a session as short as that of `rm` would leave it to a later one, which a full
+    /// server might let write nothing.
+    func tidyUpAtTheEnd() async {
+        guard register.isHeld else { return }
+        do throws(VolumeError) {
+            while try await !reapTrimmed() {}
+            let isChanged = update { state in
+                guard !state.pending.isEmpty else { return false }
+                // Somebody waits for this commit, as for any operation's.
+                state.operations += 1
+                return true
+            }
+            if isChanged, case .failure(let errno) = await save() { throw .failed(errno) }
+            try await freeDeadBlocks()
+        } catch {
+            log.debug("what was deleted is freed by a later session: \(error)")
+        }
+    }
+
     /// Asks the servers how much room is left.
     func refreshRoom() async throws(VolumeError) {
         let status = try await blocks.status()

@@ -133,7 +133,12 @@ extension Volume {
         }
         defer { abandon() }
         if case .success? = isSaved {
-            if link.current != nil { _ = await patiently(upTo: .seconds(1), on: nil) { await self.register.releaseAndWait() } }
+            if link.current != nil {
+                _ = await patiently(upTo: .seconds(2), on: nil) {
+                    await self.tidyUpAtTheEnd()
+                    await self.register.releaseAndWait()
+                }
+            }
             endLifeSign()
             return nil
         }
