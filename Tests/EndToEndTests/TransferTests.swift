@@ -80,6 +80,11 @@ struct TransferTests {
         }
     }
 
+    private func checkMemory(_ output: Host.Output, _ name: String) throws {
+        try #require(output.status == 0, "\(output.errors)")
+        try #require(output.peakMemory > 1 << 20 && output.peakMemory < 128 << 20, "\(name): \(output.peakMemory) bytes")
+    }
+
     @Test("a large file takes little memory")
     func memory() throws {
         try onHost(mount: false, limit: .seconds(300)) { host in
@@ -91,10 +96,8 @@ struct TransferTests {
                 try check(pwrite(file, piece, min(piece.count, size - offset), offset))
             }
             try check(close(file))
-            for (name, output) in [("put", try host.lanfs("put", path, "f")), ("get", try host.lanfs("get", "f", back))] {
-                try #require(output.status == 0, "\(output.errors)")
-                try #require(output.peakMemory > 1 << 20 && output.peakMemory < 128 << 20, "\(name): \(output.peakMemory) bytes")
-            }
+            try checkMemory(try host.lanfs("put", path, "f"), "put")
+            try checkMemory(try host.lanfs("get", "f", back), "get")
             try host.tool("cmp", path, back)
         }
     }
