@@ -59,6 +59,26 @@ import Testing
         await server.stop()
     }
 
+    @Test func `is looked for by an idle client as well, on top of what others committed`() async throws {
+        let laboratory = Laboratory()
+        let server = try await laboratory.startServer()
+        let idle = try await laboratory.open(at: server, create: true)
+        try await idle.put(pattern(4000), as: "from-idle")
+        try await idle.save().get()
+        let busy = try await laboratory.open(at: server)
+        for number in 0..<3 {
+            try await busy.put(pattern(5000), as: "\(number)")
+            try await busy.save().get()
+            _ = try await idle.audit()
+            #expect(idle.current { $0.failure } == nil)
+        }
+        try await idle.put(pattern(6000), as: "after")
+        #expect(try await idle.close() == nil)
+        for number in 0..<3 { #expect(try await busy.contents(of: "\(number)") == pattern(5000)) }
+        _ = try await busy.close()
+        await server.stop()
+    }
+
     @Test func `is left alone when a part of the volume cannot be read`() async throws {
         let laboratory = Laboratory()
         let server = try await laboratory.startServer()

@@ -60,16 +60,10 @@ extension Volume {
     /// G4: the root that is marked is one that raised the gcEpoch. The commit that does it takes along everything
     /// acknowledged so far.
     private func raiseGCEpoch() async throws(VolumeError) -> AuditedRoot {
-        let isAllowed = update { state in
-            guard !state.readOnly, state.failure == nil, !state.isSetAside else { return false }
-            state.auditedRoot = nil
-            state.raisesGCEpoch = true
-            // Somebody waits for this commit, as for any operation.
-            state.operations += 1
-            return true
-        }
-        guard isAllowed else { throw .failed(.readOnlyFileSystem) }
-        if case .failure(let errno) = await save() { throw .failed(errno) }
+        // The lease first: what is to be committed before it is had would be work based on an older root (L6).
+        try await acquireLease()
+        update { $0.raisesGCEpoch = true }
+        if case .failure(let errno) = await commitHousekeeping() { throw .failed(errno) }
         guard let root = update({ state in
             defer { state.auditedRoot = nil }
             return state.auditedRoot

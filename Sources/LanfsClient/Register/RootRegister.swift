@@ -209,20 +209,11 @@ final class RootRegister: Sendable {
                 guard let self, self.state.withLock({ $0.wakeGeneration == generation }) else { return }
                 self.step(.tick)
             }
-        case .acquired(let record):
-            let waiting = state.withLock { state in
-                defer { state.acquiring = [] }
-                return state.acquiring
-            }
-            for continuation in waiting { continuation.resume(returning: record) }
+        case .acquired(let record): finishAcquiring(record)
         case .committed(let record):
             finishCommit(.committed(record))
             // Who came while the commit was under way: it renewed the lease as well.
-            let waiting = state.withLock { state in
-                defer { state.acquiring = [] }
-                return state.acquiring
-            }
-            for continuation in waiting { continuation.resume(returning: record) }
+            finishAcquiring(record)
         case .unknown:
             finishCommit(.unknown)
             acquireForWaiting()
@@ -232,13 +223,17 @@ final class RootRegister: Sendable {
             log.warning("keeper \(keeper.hex.prefix(16)) refused: \(refusal)")
         case .moved(let record):
             log.error("the volume moved on to epoch \(record.epoch + 1); open it again")
-            let waiting = state.withLock { state in
-                defer { state.acquiring = [] }
-                return state.acquiring
-            }
-            for continuation in waiting { continuation.resume(returning: nil) }
+            finishAcquiring(nil)
         case .expired, .wanted: break
         }
+    }
+
+    private func finishAcquiring(_ record: RootRecord?) {
+        let waiting = state.withLock { state in
+            defer { state.acquiring = [] }
+            return state.acquiring
+        }
+        for continuation in waiting { continuation.resume(returning: record) }
     }
 
     private func finishCommit(_ outcome: CommitOutcome) {

@@ -89,8 +89,8 @@ final class Committer: Sendable {
             }
             if !goesOn {
                 // A timer that fired while the commit ran found it running: what came after the cut needs another. A
-                // failed one is tried again.
-                let wantsMore = volume.current { $0.hasUnsavedWork }
+                // failed one is tried again, unless nothing can be saved any more.
+                let wantsMore = volume.current { $0.hasUnsavedWork && $0.failure == nil }
                 if wantsMore, !volume.isClosed.load(ordering: .acquiring) { noteChange(volume) }
                 return
             }

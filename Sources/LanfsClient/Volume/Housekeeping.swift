@@ -44,19 +44,18 @@ extension Volume {
         }
     }
 
+    /// Commits what nobody waits for; nothing when the lease is lost meanwhile.
+    func commitHousekeeping() async -> Result<Void, Errno> {
+        await committer.wait(for: current { $0.operations }, of: self)
+    }
+
     /// Frees what died in the last commits: a session as short as that of `rm` would leave it to a later one, which a full
     /// server might let write nothing.
     func tidyUpAtTheEnd() async {
         guard register.isHeld else { return }
         do throws(VolumeError) {
             while try await !reapTrimmed() {}
-            let isChanged = update { state in
-                guard !state.pending.isEmpty else { return false }
-                // Somebody waits for this commit, as for any operation's.
-                state.operations += 1
-                return true
-            }
-            if isChanged, case .failure(let errno) = await save() { throw .failed(errno) }
+            if case .failure(let errno) = await commitHousekeeping() { throw .failed(errno) }
             try await freeDeadBlocks()
         } catch {
             log.debug("what was deleted is freed by a later session: \(error)")

@@ -142,7 +142,7 @@ struct VolumeState {
     var hasUnsavedWork: Bool { operations > committedOperations || prepared != nil }
 
     /// That, and our own housekeeping, which the next commit takes along and which nobody misses when it is dropped.
-    var hasUncommittedWork: Bool { hasUnsavedWork || !pending.isEmpty }
+    var hasUncommittedWork: Bool { hasUnsavedWork || !pending.isEmpty || raisesGCEpoch }
 }
 
 /// The node cache as part of the state.

@@ -41,6 +41,7 @@ extension BlockStore {
             return state.isClosed
         }
         if wasClosed { return }
+        // What is lost of it is only read again.
         try? scrubbing.withLock { (scrubbing) throws(StoreError) in try scrubbing.save(in: folder) }
         tail.withLock { tail in
             if let current = tail.current {
