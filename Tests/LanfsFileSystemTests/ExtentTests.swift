@@ -102,7 +102,7 @@ struct ExtentTests {
             }
             model.size = max(model.size, end)
         case 2:
-            let size = UInt64(generator.below(45)) * chunkSize + UInt64(generator.pick([0, 0, 1, 700, 32767]))
+            let size = UInt64(generator.below(45)) * chunkSize + UInt64(generator.pick([0, 0, 1, 700, Limits.chunkSize - 1]))
             try volume.truncate(file, to: size)
             size < model.size ? model.cut(to: size) : (model.size = size)
         case 3:
@@ -131,7 +131,7 @@ struct ExtentTests {
     ) throws {
         let count = 1 + generator.below(generator.chance(30) ? 32 : 4)
         let first = UInt64(generator.below(44))
-        let stored = generator.pick([1, 100, 32767, 32768])
+        let stored = generator.pick([1, 100, Limits.chunkSize - 1, Limits.chunkSize])
         let length = generator.chance(50) ? stored : 1 + generator.below(stored)
         let index = UInt32(generator.below(3))
         let frames = FrameRef(
@@ -223,8 +223,8 @@ struct ExtentTests {
         try volume.truncate(file, to: 1 << 30)
         let sealed = UInt32(Limits.sealedChunkSize)
         let runs: [(count: UInt32, length: UInt32, last: UInt32)] = [
-            (0, sealed, 1), (1, sealed, 0), (1, sealed, 32769), (1, 41, 1), (2, sealed, 1), (1, 2 * sealed, 1),
-            (.max, .max, 1), (64, 64 * sealed, 32768), (1, 100, 60),
+            (0, sealed, 1), (1, sealed, 0), (1, sealed, UInt32(Limits.chunkSize) + 1), (1, 41, 1), (2, sealed, 1), (1, 2 * sealed, 1),
+            (.max, .max, 1), (UInt32(2 * Limits.chunksPerBlock), UInt32(2 * Limits.chunksPerBlock) * sealed, UInt32(Limits.chunkSize)), (1, 100, 60),
         ]
         for run in runs {
             let frames = FrameRef(block: volume.newBlock(), key: .zero, index: 0, offset: 0, length: run.length)
