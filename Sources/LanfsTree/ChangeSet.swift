@@ -5,11 +5,10 @@ import LanfsProtocol
 
 /// What one change block holds: changes of keys, and the way back to the changes before.
 ///
-/// Values are carried as they are, so a value may refer to other frames of the block the set is sealed in; a set that is
-/// too large for one block is cut with ``split(maximumBytes:)`` before such references are made.
+/// A set that is too large for one block is cut with ``split(maximumBytes:)``.
 public struct ChangeSet: Sendable, Equatable {
     static let formatVersion: UInt8 = 1
-    /// More than any writer lets pile up (64 commits or 4 MiB), less than what hurts to hold in memory.
+    /// More than any writer lets pile up (128 commits or 4 MiB), less than what hurts to hold in memory.
     public static let sizeLimit = 16 << 20
     private static let headerSize = 1 + 8 + 1 + FrameRef.encodedSize + 4
     private static let changeOverhead = 4

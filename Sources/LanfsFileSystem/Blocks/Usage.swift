@@ -14,7 +14,7 @@ extension Transaction {
     }
 
     /// These frames are referred to from now on. Runs that a file is given are counted by `putRun` itself; this is for
-    /// nodes of the tree that a checkpoint wrote. A change set counts itself: ``resolveSelfReferences(_:in:)``.
+    /// nodes of the tree that a checkpoint wrote.
     public mutating func retain(_ frames: FrameRef, kind: BlockKind) throws(Interruption) {
         var usage = try usage(of: frames.block) ?? BlockUsage(kind: kind, total: 0, live: 0)
         let (live, overflow) = usage.live.addingReportingOverflow(frames.length)
@@ -48,8 +48,7 @@ extension Transaction {
 
     private mutating func discardBlock(_ block: BlockID) throws(Interruption) {
         remove(.usage(block))
-        // The block being made holds the change set too, so it is not dead yet: `resolveSelfReferences` counts that.
-        if block != .zero { set(.dead(sequence: unknownSequence, block), marker) }
+        set(.dead(sequence: unknownSequence, block), marker)
     }
 
     public func usage(of block: BlockID) throws(Interruption) -> BlockUsage? {
