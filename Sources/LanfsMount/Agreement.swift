@@ -41,7 +41,7 @@ extension Bridge {
         want(FUSE_CAP_CACHE_SYMLINKS, true)
         // Growth made elsewhere would stay invisible.
         want(FUSE_CAP_WRITEBACK_CACHE, false)
-        // The kernel clears set-user-id bits itself.
+        // Its successor is asked for instead, in `completeAgreement`.
         want(FUSE_CAP_HANDLE_KILLPRIV, false)
         // The kernel applies the umask, and checks permissions: ACLs would need both here.
         want(FUSE_CAP_DONT_MASK, false)
@@ -61,13 +61,19 @@ extension Bridge {
         }
     }
 
-    /// libfuse 3.14 forgets to say yes to parallel lookups and listings in one directory when it answers FUSE_INIT:
-    /// this adds it to that answer, the first of a connection, on its way out.
+    /// Adds to the answer to FUSE_INIT, the first of a connection, on its way out, what libfuse 3.14 has no words for.
+    ///
+    /// Parallel lookups and listings in one directory: it forgets to say yes. Clearing set-user-id and set-group-id bits
+    /// (HANDLE_KILLPRIV_V2): the volume does so itself, and the kernel then need not ask for the file's capabilities
+    /// before each write; while there are any it still removes them.
     func completeAgreement(_ vectors: UnsafeMutableBufferPointer<iovec>) {
         guard isFirstAnswer.exchange(false, ordering: .acquiringAndReleasing),
-            agreement.withLock({ $0?.parallelDirectories ?? false }), vectors.count == 2,
+            let agreement = agreement.withLock({ $0 }), vectors.count == 2,
             vectors[1].iov_len >= MemoryLayout<fuse_init_out>.size, let base = vectors[1].iov_base
         else { return }
-        base.assumingMemoryBound(to: fuse_init_out.self).pointee.flags |= UInt32(FUSE_PARALLEL_DIROPS)
+        let answer = base.assumingMemoryBound(to: fuse_init_out.self)
+        if agreement.parallelDirectories { answer.pointee.flags |= UInt32(FUSE_PARALLEL_DIROPS) }
+        // A kernel that does not know it ignores it.
+        answer.pointee.flags |= UInt32(FUSE_HANDLE_KILLPRIV_V2)
     }
 }
