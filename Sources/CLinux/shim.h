@@ -1,13 +1,29 @@
 // What Swift's Glibc module lacks: <malloc.h>, and what is declared only under _GNU_SOURCE.
 #pragma once
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <malloc.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 extern int fallocate(int descriptor, int mode, off_t offset, off_t length);
 extern ssize_t preadv2(int descriptor, const struct iovec *vectors, int count, off_t offset, int flags);
 extern int sync_file_range(int descriptor, off_t offset, off_t length, unsigned int flags);
+
+// glibc has no functions for these.
+static inline long lanfs_io_setup(unsigned int count, aio_context_t *context) {
+    return syscall(SYS_io_setup, count, context);
+}
+static inline long lanfs_io_destroy(aio_context_t context) { return syscall(SYS_io_destroy, context); }
+static inline long lanfs_io_submit(aio_context_t context, long count, struct iocb **blocks) {
+    return syscall(SYS_io_submit, context, count, blocks);
+}
+static inline long lanfs_io_getevents(aio_context_t context, long least, long most, struct io_event *events) {
+    return syscall(SYS_io_getevents, context, least, most, events, 0);
+}
+static const unsigned short LANFS_IOCB_CMD_PWRITE = IOCB_CMD_PWRITE;
 
 static const int LANFS_FALLOC_PUNCH_HOLE = 0x01 | 0x02;  // FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 static const unsigned int LANFS_SYNC_FILE_RANGE_WRITE = 2;

@@ -39,8 +39,9 @@ final class Monitor<Value>: @unchecked Sendable {
     func update<Result>(_ body: (inout Value) -> Result) -> Result {
         pthread_mutex_lock(mutex)
         defer {
-            pthread_cond_broadcast(condition)
+            // In this order: who is woken while the lock is held would only fall asleep again on it.
             pthread_mutex_unlock(mutex)
+            pthread_cond_broadcast(condition)
         }
         return body(&value)
     }

@@ -23,7 +23,7 @@ public protocol BlockStorage: Sendable {
 /// The half that keeps a keeper's register state.
 public protocol RegisterStorage: Sendable {
     var recovered: KeeperJournal.Recovery { get }
-    func submit(_ payload: [UInt8]) throws(StoreError) -> KeeperJournal.Ticket
+    func submit(_ state: [UInt8], carrying blocks: [CarriedBlock]) throws(StoreError) -> KeeperJournal.Ticket
     func wait(_ ticket: KeeperJournal.Ticket) throws(StoreError)
 }
 

@@ -160,9 +160,16 @@ public final class StoreDirectory: Sendable {
         let folder = folder(of: id)
         let marker = folder.appending("keeper")
         try Disk.createDirectories(folder)
+        let blocks = try volume(id, create: true)
+        let mark = Monitor(blocks.mark())
         let journal = try KeeperJournal(
             folders: (folder.appending("keeper-a"), folder.appending("keeper-b")), volume: id,
-            mayBeNew: !Disk.exists(marker), hash: hash)
+            mayBeNew: !Disk.exists(marker), hash: hash,
+            settle: { (carried, areLost) throws(StoreError) in
+                try mark.withLock { (mark) throws(StoreError) in
+                    try blocks.settle(carried, areLost: areLost, since: &mark)
+                }
+            })
         // From now on "no journals" means that they were lost.
         if !Disk.exists(marker) { try Disk.replace(marker, with: []) }
         return journal

@@ -2,7 +2,7 @@ import CLinux
 import Glibc
 import SystemPackage
 
-/// The only file of this room that makes system calls; `errno` becomes a typed error here.
+/// The only file of this room that makes system calls, beside `PairedWriter.swift`; `errno` becomes a typed error here.
 ///
 /// An open descriptor, closed when its last user lets go: a segment may be evicted or unlinked while it is being read.
 final class OpenFile: Sendable {

@@ -14,7 +14,10 @@ extension Target {
                 let folder = ScratchFolder()
                 let journal = try openJournal(folder)
                 for number in 0..<count {
-                    try journal.append([UInt8](repeating: UInt8(number), count: number == 2 ? 4100 : 5))
+                    let block = CarriedBlock(id: sampleID(UInt64(number)), gcEpoch: 3, bytes: [UInt8](repeating: 1, count: 5000))
+                    try journal.append(
+                        [UInt8](repeating: UInt8(number), count: number == 2 ? 4100 : 5),
+                        carrying: number % 2 == 0 ? [block] : [])
                 }
                 return folder.pages(of: journalFiles)
             }
@@ -36,5 +39,6 @@ extension Target {
 
 private func openJournal(_ folder: ScratchFolder) throws(StoreError) -> KeeperJournal {
     try KeeperJournal(
-        folders: (folder.path.appending("a"), folder.path.appending("b")), volume: sampleVolume, hash: agreeableHash)
+        folders: (folder.path.appending("a"), folder.path.appending("b")), volume: sampleVolume, hash: agreeableHash,
+        settle: { blocks, _ in require(blocks.count <= 512 * Limits.carriedBlocks, "\(blocks.count) blocks in two journals") })
 }

@@ -18,7 +18,9 @@ extension Target {
                     .flush, .touch(blocks: [sampleID(1), sampleID(2)], gcEpoch: 3),
                     .free(blocks: [sampleID(1)], gcEpoch: 3), .sweep(blocks: [sampleID(1)], gcEpoch: 3, cutoff: 2),
                     .list(after: nil), .list(after: sampleID(1)), .status,
-                    .commit(blocks: [sampleID(1)], RegisterRequest(epoch: 1, sender: 7, chosen: chosen, body: bodies[3])),
+                    .commit(
+                        blocks: [sampleID(1)], carrying: [Request.Carried(block: sampleID(2), length: 9, gcEpoch: 3)],
+                        RegisterRequest(epoch: 1, sender: 7, chosen: chosen, body: bodies[3])),
                 ] + bodies.map { .register(RegisterRequest(epoch: 1, sender: 7, chosen: chosen, body: $0)) }
             return requests.map { request in encoding { request.encode(into: &$0) } }
         },

@@ -94,7 +94,10 @@ extension SplitMix64 {
             .get(block: id(), offset: 5, length: 7), .flush, .touch(blocks: list(upTo: 9) { $0.id() }, gcEpoch: next()),
             .free(blocks: list(upTo: 9) { $0.id() }, gcEpoch: next()),
             .sweep(blocks: list(upTo: 9) { $0.id() }, gcEpoch: next(), cutoff: next()), .list(after: maybe { $0.id() }),
-            .register(registerRequest()), .commit(blocks: list(upTo: 9) { $0.id() }, registerRequest()), .status,
+            .register(registerRequest()), .commit(
+                blocks: list(upTo: 9) { $0.id() },
+                carrying: list(upTo: 9) { Request.Carried(block: $0.id(), length: UInt32($0.next() % 7000), gcEpoch: $0.next()) },
+                registerRequest()), .status,
         ]
         return pick(requests)
     }

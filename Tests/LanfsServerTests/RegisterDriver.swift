@@ -17,6 +17,8 @@ struct KeySigner: RecordSigner {
 final class RegisterDriver {
     let client: TestClient
     var proposer: Proposer<KeySigner>
+    /// Small blocks that go with the next Accept, in one request.
+    var carried: [TestBlock] = []
     private let origin = ContinuousClock.now
     private var wake: Duration?
 
@@ -56,6 +58,12 @@ final class RegisterDriver {
         }
     }
 
+    private func ask(_ request: RegisterRequest) async throws -> Response {
+        guard case .accept = request.body, !carried.isEmpty else { return try await client.ask(.register(request)) }
+        defer { carried = [] }
+        return try await client.commit([], carrying: carried, request)
+    }
+
     private func run(_ event: ProposerEvent, until wanted: (ProposerEffect) -> RootRecord?) async throws -> RootRecord {
         var effects = proposer.step(event, now: now, random: .random(in: 0...UInt64.max))
         while true {
@@ -71,7 +79,7 @@ final class RegisterDriver {
             effects = []
             for request in requests {
                 let sentAt = now
-                let answer = try await client.ask(.register(request))
+                let answer = try await ask(request)
                 guard case .register(let response) = answer else { throw Unexpected() }
                 effects += proposer.step(
                     .answered(proposer.keepers.members[0], request, sentAt: sentAt, response), now: now,

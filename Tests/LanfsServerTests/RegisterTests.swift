@@ -1,5 +1,6 @@
 import LanfsCrypto
 import LanfsProtocol
+import LanfsStore
 import Synchronization
 import Testing
 
@@ -32,6 +33,63 @@ import Testing
         #expect(root.contents == [5])
         #expect(try await again.commit([6]).sequence == 6)
         await second.stop()
+    }
+
+    @Test("a commit brings its own small blocks: with the vote they are there, also after a restart")
+    func carries() async throws {
+        let folder = try TemporaryFolder()
+        let key = VolumeKey.generate()
+        let first = try await startServer(in: folder)
+        let client = try await TestClient.open(first, key: key)
+        _ = try await RegisterDriver.create(client, keeper: first.identity)
+        let driver = RegisterDriver(client, keeper: first.identity)
+        _ = try await driver.acquire()
+        var random = SplitMix64(seed: 1)
+        var blocks: [TestBlock] = []
+        // More than the journals hold, so that they are written over.
+        for number in 1...200 {
+            driver.carried = [TestBlock(20_000, &random), TestBlock(300, &random)]
+            blocks += driver.carried
+            #expect(try await driver.commit([UInt8(number)]).sequence == UInt64(number))
+        }
+        for block in blocks { #expect(try await client.get(block.id) == block.array) }
+        await first.stop()
+
+        let second = try await startServer(in: folder)
+        let again = try await TestClient.open(second, key: key)
+        for block in blocks { #expect(try await again.get(block.id) == block.array) }
+        #expect(try await RegisterDriver(again, keeper: second.identity).acquire().sequence == 200)
+        await second.stop()
+    }
+
+    @Test("a commit whose blocks are wrong or missing gets no vote")
+    func carriesWrongly() async throws {
+        let folder = try TemporaryFolder()
+        let server = try await startServer(in: folder)
+        let client = try await TestClient.open(server)
+        _ = try await RegisterDriver.create(client, keeper: server.identity)
+        let driver = RegisterDriver(client, keeper: server.identity)
+        let base = try await driver.acquire()
+        guard
+            case .send(_, let accept)? = driver.proposer.step(
+                .commit(RootChange(contents: [9], gcEpoch: 0)), now: .seconds(1), random: 0
+            ).first(where: { if case .send = $0 { true } else { false } })
+        else { throw Unexpected() }
+        var random = SplitMix64(seed: 1)
+        let (good, other) = (TestBlock(5000, &random), TestBlock(5000, &random))
+        #expect(try await client.commit([], carrying: [good], accept, as: [other.id]).reason == .wrongHash)
+        #expect(try await client.commit([other.id], carrying: [good], accept) == .missing([other.id]))
+        let read = RegisterRequest(epoch: 1, sender: 9, body: .read(known: nil))
+        guard case .register(let before) = try await client.ask(.register(read)) else { throw Unexpected() }
+        #expect(before.verdict == .accepted(base.ballot, base))
+        // The same, with everything there; and again, as after an answer that was lost.
+        for _ in 0..<2 {
+            guard case .register(let response) = try await client.commit([], carrying: [good, other], accept) else {
+                throw Unexpected()
+            }
+            #expect(response.verdict == .yes)
+        }
+        await server.stop()
     }
 
     @Test("who watches hears of a commit at once")
@@ -135,6 +193,19 @@ import Testing
         #expect(outcome.ready.count == 1)
         #expect(outcome.held.count == 2)
         #expect(outcome.persist?.accepted == record(1))
+    }
+
+    @Test("blocks that came with a question that changes nothing go to disk before its answer")
+    func holdsBackForBlocks() {
+        var desk = desk()
+        let session = Answers()
+        let outcome = desk.take([call(.initialize(record(1), next: nil), session: session)], now: .seconds(1))
+        #expect(outcome.held.count == 1)
+        var repeated = call(.accept(record(1), next: nil), session: session)
+        #expect(desk.take([repeated], now: .seconds(1)).persist == nil)
+        repeated.carried = [CarriedBlock(id: BlockID(word0: 1, word1: 2, word2: 3, word3: 4), gcEpoch: 1, bytes: [1])]
+        let again = desk.take([repeated], now: .seconds(1))
+        #expect(again.persist?.accepted == record(1) && again.held.count == 1 && again.ready.isEmpty)
     }
 
     @Test("a state that the disk refused is held against every later answer")

@@ -133,6 +133,17 @@ struct TestClient {
         try await connection.call(block.request(gcEpoch), payload: block.bytes).response
     }
 
+    func commit(
+        _ blocks: [BlockID], carrying carried: [TestBlock], _ request: RegisterRequest, as names: [BlockID]? = nil
+    ) async throws -> Response {
+        let names = zip(names ?? carried.map(\.id), carried).map {
+            Request.Carried(block: $0, length: UInt32($1.bytes.readableBytes), gcEpoch: 1)
+        }
+        var payload = ByteBuffer()
+        for block in carried { payload.writeImmutableBuffer(block.bytes) }
+        return try await connection.call(.commit(blocks: blocks, carrying: names, request), payload: payload).response
+    }
+
     /// Sends without waiting.
     func send(_ request: Request, payload: ByteBuffer? = nil) -> Answer {
         let answer = Answer()

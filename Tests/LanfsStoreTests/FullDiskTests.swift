@@ -25,7 +25,7 @@ struct FullDiskTests {
         options.segmentSize = 4 << 20
         let store = try BlockStore.open(folder.path.appending("v"), options: options, space: space, clock: clock)
         let journals = (folder.path.appending("a"), folder.path.appending("b"))
-        let journal = try KeeperJournal(folders: journals, volume: testVolume, hash: testHash)
+        let journal = try KeeperJournal(folders: journals, volume: testVolume, hash: testHash) { _, _ in }
 
         var stored: [TestBlock] = []
         var refusal: StoreError?

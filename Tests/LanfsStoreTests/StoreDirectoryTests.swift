@@ -1,5 +1,6 @@
 import Glibc
 import LanfsProtocol
+import Synchronization
 import SystemPackage
 import Testing
 
@@ -68,6 +69,64 @@ struct StoreDirectoryTests {
         try two.put(TestBlock(2, size: 5000))
         #expect(!one.contains(TestBlock(0, size: 5000).id))
         for (_, result) in directory.maintain() { _ = try result.get() }
+    }
+
+    @Test("a power cut takes what no flush had brought to the segments: what the journals carry is put again")
+    func powerCut() throws {
+        let folder = try TemporaryFolder()
+        let (flushed, carried, unflushed) = (TestBlock(1, size: 9000), TestBlock(2, size: 9000), TestBlock(3, size: 9000))
+        let segment = folder.path.appending("volumes").appending(testVolume.hex).appending("segments/00000001.seg")
+        var directory: StoreDirectory? = try open(folder.path)
+        var beforeCut: [UInt8] = []
+        do {
+            let store = try #require(try directory?.volume(testVolume, create: true))
+            let journal = try #require(try directory?.journal(for: testVolume))
+            try store.put(flushed)
+            try store.flush()
+            beforeCut = try TemporaryFolder.read(segment)
+            try store.put(carried, gcEpoch: 5)
+            try store.put(unflushed)
+            try journal.append([7], carrying: [CarriedBlock(id: carried.id, gcEpoch: 5, bytes: carried.bytes)])
+        }
+        // As after a kill: nothing is closed. Then the segment goes back to what was flushed.
+        directory = nil
+        for _ in 0..<2 {
+            try TemporaryFolder.write(beforeCut, to: segment)
+            var again: StoreDirectory? = try open(folder.path)
+            #expect(try again?.journal(for: testVolume).recovered == .state([7]))
+            let store = try #require(try again?.volume(testVolume, create: false))
+            #expect(store.has(flushed) && store.has(carried) && !store.contains(unflushed.id))
+            #expect(store.everything().first { $0.block == carried.id }?.gcEpoch == 5)
+            // It was flushed: a second cut, before anything else, takes nothing.
+            beforeCut = try TemporaryFolder.read(segment)
+            again = nil
+        }
+    }
+
+    @Test("blocks that a failed flush took are put again from what the journal carries")
+    func failedFlush() throws {
+        let folder = try TemporaryFolder()
+        let failing = Mutex(false)
+        var options = StoreDirectory.Options()
+        options.keepFree = 0
+        options.reserveSize = 4096
+        options.blocks.syncFault = { path in
+            guard path.extension == "seg" else { return nil }
+            return failing.withLock { $0 } ? .ioError : nil
+        }
+        let directory = try StoreDirectory(folder.path, options: options, hash: testHash, logger: quietLogger)
+        let store = try directory.volume(testVolume, create: true)
+        let journal = try directory.journal(for: testVolume)
+        let block = TestBlock(1, size: 9000)
+        try store.put(block)
+        try journal.append([1], carrying: [CarriedBlock(id: block.id, gcEpoch: 1, bytes: block.bytes)])
+        failing.withLock { $0 = true }
+        #expect(throws: StoreError.self) { try store.flush() }
+        #expect(!store.contains(block.id))
+        failing.withLock { $0 = false }
+        // Until its pages are to be written over.
+        for number in 0..<300 { try journal.append([UInt8(number % 250)]) }
+        #expect(store.has(block))
     }
 
     @Test("journals that were there and are gone are amnesia")

@@ -27,12 +27,17 @@ final class BlockPool: Sendable {
 
         /// Whether this sending is the newest and nothing has come between.
         func isAttempt(_ number: UInt64) -> Bool { connection != nil && attempt == number }
+        func isAttempt(_ sending: Sending) -> Bool {
+            sending.isCarried ? attempt == sending.attempt : isAttempt(sending.attempt)
+        }
     }
 
     /// One sending of a block.
     private struct Sending {
         let block: BlockID
         let attempt: UInt64
+        /// Within a commit request, not as a put.
+        var isCarried = false
     }
 
     private struct State {
@@ -50,6 +55,21 @@ final class BlockPool: Sendable {
 
         var wantsFlush: Bool {
             bytesSinceFlush > min(BlockPool.flushAfter, window / 2) || !waitersForRoom.isEmpty
+        }
+
+        /// Whether the block is to be sent, for the first time or with a newer tag (G2).
+        mutating func take(_ block: SealedBlock, gcEpoch: UInt64) -> Bool {
+            guard var upload = uploads[block.id] else {
+                uploads[block.id] = Upload(bytes: block.bytes, gcEpoch: gcEpoch)
+                bytes += block.bytes.readableBytes
+                return true
+            }
+            guard upload.gcEpoch < gcEpoch else { return false }
+            upload.gcEpoch = gcEpoch
+            upload.connection = nil
+            upload.attempt += 1
+            uploads[block.id] = upload
+            return true
         }
 
         /// So many bytes were made durable in this time.
@@ -77,14 +97,7 @@ final class BlockPool: Sendable {
     func upload(_ block: SealedBlock, gcEpoch: UInt64) async throws(VolumeError) {
         try await waitForRoom()
         let isToBeSent = state.withLock { state in
-            if let upload = state.uploads[block.id] {
-                guard upload.gcEpoch < gcEpoch else { return false }
-                state.uploads[block.id]?.gcEpoch = gcEpoch
-                state.uploads[block.id]?.connection = nil
-                return true
-            }
-            state.uploads[block.id] = Upload(bytes: block.bytes, gcEpoch: gcEpoch)
-            state.bytes += block.bytes.readableBytes
+            guard state.take(block, gcEpoch: gcEpoch) else { return false }
             state.bytesSinceFlush += block.bytes.readableBytes
             return true
         }
@@ -146,13 +159,9 @@ final class BlockPool: Sendable {
         }
     }
 
-    /// Takes a block in without waiting: it can be read back at once, and the next flush sends it.
+    /// Takes a block in without waiting: it can be read back at once, and the next flush or commit sends it.
     func hold(_ block: SealedBlock, gcEpoch: UInt64) {
-        state.withLock { state in
-            guard state.uploads[block.id] == nil else { return }
-            state.uploads[block.id] = Upload(bytes: block.bytes, gcEpoch: gcEpoch)
-            state.bytes += block.bytes.readableBytes
-        }
+        state.withLock { _ = $0.take(block, gcEpoch: gcEpoch) }
     }
 
     /// - Returns: those that are on this connection's way now, so that a flush sent on it vouches for them.
@@ -241,19 +250,54 @@ final class BlockPool: Sendable {
     func commit(_ request: RegisterRequest, _ completion: @escaping @Sendable (RootRegister.Answer) -> Void) {
         let blocks = blocksToFlush()
         guard let connection = link.current else { return completion(.lost) }
-        let covered = send(blocks, on: connection)
-        guard covered.count == blocks.count, blocks.count <= Request.blockLimit else {
+        let carried = carry(blocks, on: connection)
+        let others = blocks.filter { block in !carried.names.contains { $0.block == block } }
+        let covered = send(others, on: connection)
+        guard covered.count == others.count, others.count <= Request.blockLimit else {
             Task.detached { completion(await self.flushThenAsk(request)) }
             return
         }
-        call(.commit(blocks: blocks, request), on: connection) { result in
+        call(
+            .commit(blocks: others, carrying: carried.names, request),
+            payload: carried.names.isEmpty ? nil : carried.payload, on: connection
+        ) { result in
             switch result.map(\.response) {
-            case .success(.register): self.settle(covered)
+            // What was carried is on disk with a vote, and not without.
+            case .success(.register(let response)):
+                self.settle(response.verdict == .yes ? covered + carried.sendings : covered)
             case .success(.missing(let blocks)): self.forgetSent(covered.filter { blocks.contains($0.block) })
             default: break
             }
             completion(RootRegister.Answer(result))
         }
+    }
+
+    /// Small blocks that are to travel within a commit request.
+    private struct Carried {
+        var names: [Request.Carried] = []
+        var sendings: [Sending] = []
+        var payload = ByteBuffer()
+    }
+
+    /// Those of `blocks` that were not sent and that one request has room for.
+    private func carry(_ blocks: [BlockID], on connection: RPCConnection) -> Carried {
+        var carried = Carried()
+        state.withLock { state in
+            for block in blocks where carried.names.count < Limits.carriedBlocks {
+                guard var upload = state.uploads[block], upload.connection != connection.number,
+                    carried.payload.readableBytes + upload.bytes.readableBytes <= Limits.carriedSize
+                else { continue }
+                // It stays unsent: a flush meanwhile sends it as well, and is the one that vouches for it then.
+                upload.connection = nil
+                upload.attempt += 1
+                state.uploads[block] = upload
+                carried.sendings.append(Sending(block: block, attempt: upload.attempt, isCarried: true))
+                carried.names.append(
+                    Request.Carried(block: block, length: UInt32(upload.bytes.readableBytes), gcEpoch: upload.gcEpoch))
+                carried.payload.writeImmutableBuffer(upload.bytes)
+            }
+        }
+        return carried
     }
 
     private func flushThenAsk(_ request: RegisterRequest) async -> RootRegister.Answer {
@@ -286,10 +330,10 @@ final class BlockPool: Sendable {
     /// Asks for a flush. The server tells a connection once that its disk lost blocks of before: they are forgotten as
     /// sent in the order the answers come, before a later flush could vouch for them.
     private func call(
-        _ request: Request, on connection: RPCConnection,
+        _ request: Request, payload: ByteBuffer? = nil, on connection: RPCConnection,
         _ completion: @escaping @Sendable (Result<Reply, NetworkError>) -> Void
     ) {
-        connection.call(request) { result in
+        connection.call(request, payload: payload) { result in
             if case .success(let reply) = result, case .refused = reply.response {
                 self.forgetSent(on: connection.number)
             }
@@ -348,7 +392,7 @@ final class BlockPool: Sendable {
         let (forRoom, forAnswers) = state.withLock { state in
             let before = state.bytes
             for sending in sendings {
-                guard let upload = state.uploads[sending.block], upload.isAttempt(sending.attempt) else { continue }
+                guard let upload = state.uploads[sending.block], upload.isAttempt(sending) else { continue }
                 state.uploads[sending.block] = nil
                 state.bytes -= upload.bytes.readableBytes
                 if upload.bytes.capacity > 1 << 20, state.spares.count < 8 { state.spares.append(upload.bytes) }

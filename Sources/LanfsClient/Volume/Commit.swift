@@ -89,7 +89,14 @@ extension Volume {
     /// Brings a prepared commit to its end. After an error it stays prepared and is tried again by the next commit.
     private func finish(_ prepared: PreparedCommit) async throws(VolumeError) {
         let gcEpoch = current { $0.chain.record.gcEpoch }
-        for block in prepared.blocks { try await blocks.upload(block, gcEpoch: gcEpoch) }
+        for block in prepared.blocks {
+            if block.bytes.readableBytes <= Limits.carriedSize {
+                // It goes with the vote, in one request.
+                blocks.hold(block, gcEpoch: gcEpoch)
+            } else {
+                try await blocks.upload(block, gcEpoch: gcEpoch)
+            }
+        }
         // Behind much data the vote would take longer than the lease lasts; flushing first, the lease is renewed meanwhile.
         if blocks.outstandingBytes > Self.flushedWithVote { try await blocks.flush() }
         // B2, legal only once every block is on disk: the server sees to that before it asks its keeper.

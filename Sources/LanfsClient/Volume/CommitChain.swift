@@ -21,7 +21,7 @@ struct CommitChain {
     }
 
     /// Worth a checkpoint: mounting has to read every change block, one after the other.
-    var wantsCheckpoint: Bool { changeBlocks.count >= 64 || changeBlocks.reduce(0) { $0 + Int($1.length) } >= 4 << 20 }
+    var wantsCheckpoint: Bool { changeBlocks.count >= 128 || changeBlocks.reduce(0) { $0 + Int($1.length) } >= 4 << 20 }
 }
 
 /// Everything one commit consists of, kept until its outcome is known (P5).

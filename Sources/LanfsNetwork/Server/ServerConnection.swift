@@ -184,7 +184,7 @@ extension Request {
         case .free(let blocks, _), .sweep(let blocks, _, _): 512 + 32 * blocks.count
         case .list: 64 * 1024
         case .register: 16 * 1024
-        case .commit(let blocks, _): 16 * 1024 + 64 * blocks.count
+        case .commit(let blocks, _, _): 16 * 1024 + 64 * blocks.count + 2 * payloadLength
         case .open, .flush, .status: 512
         }
     }

@@ -20,14 +20,28 @@ public enum Request: Equatable, Sendable {
     /// Up to 1,000 stored blocks after this one in id order; the audit's other half.
     case list(after: BlockID?)
     case register(RegisterRequest)
-    /// `flush` and then `register`: the last two rounds of a commit in one, for a volume whose blocks and whose keeper
-    /// are on one server. The keeper is only asked when the flush went well and all of `blocks` are on disk (B2);
-    /// otherwise the answer is a refusal, or `.missing`.
-    case commit(blocks: [BlockID], RegisterRequest)
+    /// `put`, `flush` and then `register`: the last rounds of a commit in one, for a volume whose blocks and whose keeper
+    /// are on one server. The keeper is only asked when all of `blocks`, sent before, are on disk (B2), and those that
+    /// are `carrying` are at the latest when its vote is; otherwise the answer is a refusal, or `.missing`. Payload: the
+    /// sealed bytes of the carried ones, in order.
+    case commit(blocks: [BlockID], carrying: [Carried], RegisterRequest)
     case status
 }
 
 extension Request {
+    /// A block whose bytes come with the request.
+    public struct Carried: Equatable, Sendable {
+        public var block: BlockID
+        public var length: UInt32
+        public var gcEpoch: UInt64
+
+        public init(block: BlockID, length: UInt32, gcEpoch: UInt64) {
+            self.block = block
+            self.length = length
+            self.gcEpoch = gcEpoch
+        }
+    }
+
     /// Blocks that one request can name.
     public static let blockLimit = 4096
 
@@ -37,7 +51,11 @@ extension Request {
 
     /// Bytes that follow the message raw.
     public var payloadLength: Int {
-        if case .put(_, let length, _) = self { Int(length) } else { 0 }
+        switch self {
+        case .put(_, let length, _): Int(length)
+        case .commit(_, let carried, _): carried.reduce(0) { $0 + Int($1.length) }
+        default: 0
+        }
     }
 
     public func encode(into writer: inout ByteWriter) {
@@ -77,9 +95,14 @@ extension Request {
         case .register(let request):
             writer.append(Code.register.rawValue)
             request.encode(into: &writer)
-        case .commit(let blocks, let request):
+        case .commit(let blocks, let carried, let request):
             writer.append(Code.commit.rawValue)
             writer.append(list: blocks) { $0.append($1) }
+            writer.append(list: carried) { writer, carried in
+                writer.append(carried.block)
+                writer.append(carried.length)
+                writer.append(carried.gcEpoch)
+            }
             request.encode(into: &writer)
         case .status:
             writer.append(Code.status.rawValue)
@@ -114,10 +137,22 @@ extension Request {
         case .register:
             self = .register(try RegisterRequest(from: &reader))
         case .commit:
-            self = .commit(blocks: try Self.blocks(&reader), try RegisterRequest(from: &reader))
+            self = .commit(
+                blocks: try Self.blocks(&reader), carrying: try Self.carried(&reader), try RegisterRequest(from: &reader))
         case .status:
             self = .status
         }
+    }
+
+    private static func carried(_ reader: inout ByteReader) throws(DecodingError) -> [Carried] {
+        let carried = try reader.list(minimum: 44, limit: Limits.carriedBlocks) { (reader) throws(DecodingError) in
+            Carried(block: try reader.id(), length: try reader.integer(), gcEpoch: try reader.integer())
+        }
+        let length = carried.reduce(0) { $0 + Int($1.length) }
+        guard length <= Limits.carriedSize else {
+            throw .tooLong(what: "what a commit carries", length: length, limit: Limits.carriedSize)
+        }
+        return carried
     }
 
     private static func blocks(_ reader: inout ByteReader) throws(DecodingError) -> [BlockID] {

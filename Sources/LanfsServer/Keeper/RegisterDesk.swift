@@ -1,4 +1,5 @@
 import LanfsProtocol
+import LanfsStore
 
 /// Who asked: a connection's handler, by identity.
 typealias SessionName = ObjectIdentifier
@@ -7,6 +8,8 @@ typealias SessionName = ObjectIdentifier
 struct RegisterCall: Sendable {
     var request: RegisterRequest
     var session: SessionName
+    /// Blocks that a yes needs on disk; the store has them, not flushed.
+    var carried: [CarriedBlock] = []
     var answer: @Sendable (Response) -> Void
 }
 
@@ -55,6 +58,8 @@ struct RegisterDesk: Sendable {
 
     mutating func take(_ calls: [RegisterCall], now: Duration) -> Outcome {
         var outcome = Outcome(persist: unpersisted)
+        // A yes to what was accepted before changes no state, but the blocks that came with it must be on disk.
+        if calls.contains(where: { !$0.carried.isEmpty }) { outcome.persist = keeper.state }
         var wakesWatchers = false
         for call in calls {
             if isClosed {

@@ -15,6 +15,18 @@ final class RegisterLane: Sendable {
         var isRunning = false
         var isTimerSet = false
 
+        /// What waits, as much as one record of the journal can carry.
+        mutating func take() -> [RegisterCall] {
+            var (bytes, blocks) = (0, 0)
+            let count = calls.prefix { call in
+                bytes += call.carried.reduce(0) { $0 + $1.bytes.count }
+                blocks += call.carried.count
+                return bytes <= Limits.carriedSize && blocks <= Limits.carriedBlocks
+            }.count
+            defer { calls.removeFirst(count) }
+            return Array(calls.prefix(count))
+        }
+
         /// Whether the caller must start the lane.
         mutating func start() -> Bool {
             defer { isRunning = true }
@@ -84,37 +96,40 @@ final class RegisterLane: Sendable {
     private func run() {
         while true {
             let (calls, mustLook) = inbox.withLock { inbox -> ([RegisterCall], Bool) in
-                var calls: [RegisterCall] = []
-                swap(&calls, &inbox.calls)
+                let calls = inbox.take()
                 defer { inbox.mustLook = false }
                 if calls.isEmpty, !inbox.mustLook { inbox.isRunning = false }
                 return (calls, inbox.mustLook)
             }
             if calls.isEmpty, !mustLook { return }
-            if !calls.isEmpty { carryOut { desk, now in desk.take(calls, now: now) } }
-            if mustLook { carryOut { desk, now in desk.look(now: now) } }
+            if !calls.isEmpty {
+                carryOut(carrying: calls.flatMap(\.carried)) { desk, now in desk.take(calls, now: now) }
+            }
+            if mustLook { carryOut(carrying: []) { desk, now in desk.look(now: now) } }
         }
     }
 
     /// One lane runs at a time, so states reach the journal in the order in which they replace each other. The desk's
     /// lock is not held while the disk works.
-    private func carryOut(_ body: (inout RegisterDesk, Duration) -> RegisterDesk.Outcome) {
+    private func carryOut(
+        carrying blocks: [CarriedBlock], _ body: (inout RegisterDesk, Duration) -> RegisterDesk.Outcome
+    ) {
         let (outcome, deadline) = desk.withLock { desk in
             (body(&desk, now), desk.nextDeadline)
         }
         for reply in outcome.ready { reply.call.answer(reply.response) }
         if let state = outcome.persist {
-            let refusal = persist(state)
+            let refusal = persist(state, blocks)
             desk.withLock { $0.persisted(state, refusal == nil) }
             for reply in outcome.held { reply.call.answer(refusal.map { .refused($0) } ?? reply.response) }
         }
         if let deadline { setTimer(deadline) }
     }
 
-    private func persist(_ state: KeeperState) -> Refusal? {
+    private func persist(_ state: KeeperState, _ blocks: [CarriedBlock]) -> Refusal? {
         guard let journal else { return nil }
         do throws(StoreError) {
-            try journal.append(state.encoded)
+            try journal.append(state.encoded, carrying: blocks)
             return nil
         } catch {
             failures.report(error, "writing the register")

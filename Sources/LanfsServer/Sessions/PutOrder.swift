@@ -10,6 +10,7 @@ import NIOCore
 struct PutOrder {
     struct Waiting {
         var request: Request
+        var payload: ByteBuffer?
         var id: RequestID
         /// The first refusal of a put since the flush before, for a flush: it cannot vouch for that one.
         var refusal: Refusal?
@@ -19,7 +20,7 @@ struct PutOrder {
     private struct Group {
         var unfinished = 0
         var refusal: Refusal?
-        var waiting: (request: Request, id: RequestID)?
+        var waiting: (request: Request, payload: ByteBuffer?, id: RequestID)?
     }
 
     /// Never empty: the last one takes the puts that come.
@@ -43,8 +44,8 @@ struct PutOrder {
     }
 
     /// A request to be carried out after all puts received so far. Returns it if there is nothing to wait for.
-    mutating func wait(_ request: Request, id: RequestID) -> [Waiting] {
-        groups[groups.index(before: groups.endIndex)].waiting = (request, id)
+    mutating func wait(_ request: Request, payload: ByteBuffer? = nil, id: RequestID) -> [Waiting] {
+        groups[groups.index(before: groups.endIndex)].waiting = (request, payload, id)
         groups.append(Group())
         return takeReady()
     }
@@ -53,7 +54,7 @@ struct PutOrder {
         var ready: [Waiting] = []
         while let first = groups.first, first.unfinished == 0, let waiting = first.waiting {
             if refusal == nil { refusal = first.refusal }
-            var next = Waiting(request: waiting.request, id: waiting.id)
+            var next = Waiting(request: waiting.request, payload: waiting.payload, id: waiting.id)
             if waiting.request.flushes {
                 next.refusal = refusal
                 refusal = nil

@@ -8,9 +8,18 @@ import Synchronization
 final class VolumeSession: Sendable {
     fileprivate struct Flush {
         var id: RequestID
-        /// To be asked of the keeper once the flush is done.
-        var then: (blocks: [BlockID], request: RegisterRequest)?
+        var commit: Commit?
         var refusal: Refusal?
+
+        /// The disk must be flushed for it. What a commit carries needs none: it goes to disk with the vote.
+        var needsDisk: Bool { commit.map { !$0.blocks.isEmpty } ?? true }
+    }
+
+    fileprivate struct Commit {
+        /// To be on disk before the keeper is asked.
+        var blocks: [BlockID]
+        var carried: [CarriedBlock]
+        var request: RegisterRequest
     }
 
     private struct Put {
@@ -53,7 +62,8 @@ final class VolumeSession: Sendable {
         switch request {
         case .put(let block, _, let gcEpoch): put(block, payload ?? ByteBuffer(), gcEpoch: gcEpoch, id: id)
         case .get(let block, let offset, let length): get(block, offset: Int(offset), length: Int(length), id: id)
-        case .flush, .commit, .touch, .free, .sweep, .list: carryOut(state.withLock { $0.order.wait(request, id: id) })
+        case .flush, .commit, .touch, .free, .sweep, .list:
+            carryOut(state.withLock { $0.order.wait(request, payload: payload, id: id) })
         case .register(let request): volume.register.submit(call(request, id: id))
         case .status:
             threads.work { [connection, volumes, volume] in connection.reply(id, .status(volumes.status(of: volume))) }
@@ -66,8 +76,8 @@ final class VolumeSession: Sendable {
         volume.register.left(ObjectIdentifier(self))
     }
 
-    private func call(_ request: RegisterRequest, id: RequestID) -> RegisterCall {
-        RegisterCall(request: request, session: ObjectIdentifier(self)) { [connection] response in
+    private func call(_ request: RegisterRequest, carrying blocks: [CarriedBlock] = [], id: RequestID) -> RegisterCall {
+        RegisterCall(request: request, session: ObjectIdentifier(self), carried: blocks) { [connection] response in
             connection.reply(id, response)
         }
     }
@@ -101,7 +111,7 @@ final class VolumeSession: Sendable {
     private func carryOut(_ puts: [Put]) {
         var answers: [(id: RequestID, response: Response)] = []
         for put in puts {
-            let refusal = store(put.block, put.payload, gcEpoch: put.gcEpoch)
+            let refusal = put.payload.withUnsafeReadableBytes { store(put.block, $0, gcEpoch: put.gcEpoch) }
             answers.append((put.id, refusal.map { .refused($0) } ?? .done))
             // A flush that waited for this put runs right here: all answers then leave in one packet.
             carryOut(state.withLock { $0.order.finished(put.number, refusal) }, onWorker: true)
@@ -110,18 +120,16 @@ final class VolumeSession: Sendable {
     }
 
     /// B1: nothing is stored under a name that does not prove it.
-    private func store(_ block: BlockID, _ payload: ByteBuffer, gcEpoch: UInt64) -> Refusal? {
-        payload.withUnsafeReadableBytes { bytes in
-            guard blockHash(bytes) == block else {
-                return Refusal(.wrongHash, "the bytes sent as block \(block) are not that block")
-            }
-            do throws(StoreError) {
-                try volume.blocks.put(block, bytes, gcEpoch: gcEpoch)
-                return nil
-            } catch {
-                volume.failures.report(error, "storing a block")
-                return Refusal(error)
-            }
+    private func store(_ block: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64) -> Refusal? {
+        guard blockHash(bytes) == block else {
+            return Refusal(.wrongHash, "the bytes sent as block \(block) are not that block")
+        }
+        do throws(StoreError) {
+            try volume.blocks.put(block, bytes, gcEpoch: gcEpoch)
+            return nil
+        } catch {
+            volume.failures.report(error, "storing a block")
+            return Refusal(error)
         }
     }
 
@@ -176,18 +184,20 @@ final class VolumeSession: Sendable {
             if flushes.isEmpty { return }
             var newMark = mark
             var failure: Refusal?
-            do throws(StoreError) {
-                try volume.blocks.flush(&newMark)
-            } catch {
-                volume.failures.report(error, "flushing")
-                failure = Refusal(error)
+            if flushes.contains(where: \.needsDisk) {
+                do throws(StoreError) {
+                    try volume.blocks.flush(&newMark)
+                } catch {
+                    volume.failures.report(error, "flushing")
+                    failure = Refusal(error)
+                }
+                state.withLock { [newMark] in $0.mark = newMark }
             }
-            state.withLock { [newMark] in $0.mark = newMark }
             for flush in flushes {
                 if let refusal = flush.refusal ?? failure {
                     connection.reply(flush.id, .refused(refusal))
-                } else if let (blocks, request) = flush.then {
-                    commit(blocks, request, id: flush.id)
+                } else if let commit = flush.commit {
+                    carryOut(commit, id: flush.id)
                 } else {
                     connection.reply(flush.id, .done)
                 }
@@ -197,10 +207,14 @@ final class VolumeSession: Sendable {
 
     /// Asks the keeper if the blocks are there. A flush does not say that: a put before it may have been refused, or its
     /// block lost, and an earlier flush of this connection may have been told instead.
-    private func commit(_ blocks: [BlockID], _ request: RegisterRequest, id: RequestID) {
-        let missing = volume.blocks.missing(of: blocks)
+    private func carryOut(_ commit: Commit, id: RequestID) {
+        for block in commit.carried {
+            let refusal = block.bytes.withUnsafeBytes { store(block.id, $0, gcEpoch: block.gcEpoch) }
+            if let refusal { return connection.reply(id, .refused(refusal)) }
+        }
+        let missing = volume.blocks.missing(of: commit.blocks)
         if missing.isEmpty {
-            volume.register.submitFromFlusher(call(request, id: id))
+            volume.register.submitFromFlusher(call(commit.request, carrying: commit.carried, id: id))
         } else {
             connection.reply(id, .missing(missing))
         }
@@ -209,7 +223,11 @@ final class VolumeSession: Sendable {
 
 extension VolumeSession.Flush {
     init(_ waiting: PutOrder.Waiting) {
-        self.init(id: waiting.id, then: nil, refusal: waiting.refusal)
-        if case .commit(let blocks, let request) = waiting.request { then = (blocks, request) }
+        self.init(id: waiting.id, refusal: waiting.refusal)
+        guard case .commit(let blocks, let carried, let request) = waiting.request else { return }
+        var payload = waiting.payload ?? ByteBuffer()
+        // Its length is the sum of theirs: the connection has seen to that.
+        let bytes = carried.map { CarriedBlock(id: $0.block, gcEpoch: $0.gcEpoch, bytes: payload.readBytes(length: Int($0.length)) ?? []) }
+        commit = VolumeSession.Commit(blocks: blocks, carried: bytes, request: request)
     }
 }

@@ -32,6 +32,34 @@ extension BlockStore {
         }
     }
 
+    /// On return these blocks, and all others, are on disk.
+    ///
+    /// - Parameters:
+    ///   - blocks: were put once; their bytes have been compared with their names.
+    ///   - areLost: some may have gone since, without word of it: a crash before they were flushed.
+    ///   - mark: of the caller; a failed flush since may have taken them as well.
+    func settle(_ blocks: [CarriedBlock], areLost: Bool, since mark: inout FlushMark) throws(StoreError) {
+        if !areLost {
+            do throws(StoreError) {
+                return try flush(&mark)
+            } catch {
+                logger.error("putting blocks again that a flush has lost", metadata: ["error": "\(error)"])
+            }
+        }
+        for block in blocks where !contains(block.id) {
+            var failure: StoreError?
+            block.bytes.withUnsafeBytes { bytes in
+                do throws(StoreError) {
+                    try put(block.id, bytes, gcEpoch: block.gcEpoch)
+                } catch {
+                    failure = error
+                }
+            }
+            if let failure { throw failure }
+        }
+        try flush(&mark)
+    }
+
     /// As `flush(_:)` for tools with one writer. A connection keeps a mark instead: a loss between its put and this
     /// call would go unnoticed here.
     public func flush() throws(StoreError) {

@@ -11,7 +11,7 @@ import SystemPackage
 /// no commit waits for a compaction. The files are written full of zeros once: overwriting them changes no file system
 /// structure, and one write is one flush of the device.
 struct JournalFolder {
-    static let fileSize = 64 * JournalSlot.size
+    static let fileSize = 256 * JournalSlot.size
     static let slots = fileSize / JournalSlot.size
 
     let path: FilePath
@@ -32,7 +32,7 @@ struct JournalFolder {
         var content = [UInt8](repeating: 0, count: fileSize)
         let first = record.map { Int($0.generation % 2) } ?? 0
         if let record {
-            content.withUnsafeMutableBytes { record.encode(into: $0, volume: volume, hash: hash) }
+            _ = content.withUnsafeMutableBytes { record.encode(into: $0, volume: volume, hash: hash) }
         }
         try Disk.replace(filePath(path, first), with: content)
         try Disk.replace(filePath(path, 1 - first), with: [UInt8](repeating: 0, count: fileSize))
@@ -67,12 +67,12 @@ struct JournalReading: Equatable {
     struct Record: Equatable {
         var generation: UInt64
         var sequence: UInt64
-        var payload: [UInt8]
+        var entry: JournalEntry
 
-        var parts: Int { max(1, (payload.count + JournalSlot.payloadSize - 1) / JournalSlot.payloadSize) }
-
-        /// Writes the record's pages to the start of `buffer`.
-        func encode(into buffer: UnsafeMutableRawBufferPointer, volume: VolumeID, hash: BlockHash) {
+        /// Writes the record's pages to the start of `buffer`, which has room for the longest. Returns how many.
+        func encode(into buffer: UnsafeMutableRawBufferPointer, volume: VolumeID, hash: BlockHash) -> Int {
+            let payload = entry.encoded
+            let parts = (payload.count + JournalSlot.payloadSize - 1) / JournalSlot.payloadSize
             for part in 0..<parts {
                 let start = part * JournalSlot.payloadSize
                 let slot = JournalSlot(
@@ -81,6 +81,7 @@ struct JournalReading: Equatable {
                 let page = buffer[part * JournalSlot.size..<(part + 1) * JournalSlot.size]
                 slot.encode(into: UnsafeMutableRawBufferPointer(rebasing: page), volume: volume, hash: hash)
             }
+            return parts
         }
     }
 
@@ -93,6 +94,8 @@ struct JournalReading: Equatable {
     private(set) var isMissing = false
     /// The record with the highest sequence number that is whole.
     private(set) var newest: Record?
+    /// All that are whole.
+    private(set) var records: [Record] = []
     /// Something that is no whole record stands where the record after the newest would be: an append that a crash
     /// tore, or rot.
     private(set) var hasBadTail = false
@@ -116,6 +119,7 @@ struct JournalReading: Equatable {
         var best: (file: Int, end: Int)?
         for (file, pages) in pages.enumerated() {
             for (record, end) in JournalReading.records(pages, file: file) {
+                records.append(record)
                 guard record.sequence >= newest?.sequence ?? 0 else { continue }
                 newest = record
                 best = (file, end)
@@ -139,7 +143,7 @@ struct JournalReading: Equatable {
     }
 
     /// Pages that one append may touch.
-    private static let reach = KeeperJournal.payloadLimit / JournalSlot.payloadSize + 1
+    private static let reach = KeeperJournal.partsLimit
 
     /// Whether an append that should have followed `newest` left traces: pages that are bad, or parts of a later
     /// record.
@@ -173,8 +177,8 @@ struct JournalReading: Equatable {
                 }
                 payload += slot.payload
             }
-            guard isWhole else { continue }
-            let record = Record(generation: first.generation, sequence: first.sequence, payload: payload)
+            guard isWhole, let entry = try? JournalEntry(encoded: payload) else { continue }
+            let record = Record(generation: first.generation, sequence: first.sequence, entry: entry)
             found.append((record, position + Int(first.parts)))
         }
         return found

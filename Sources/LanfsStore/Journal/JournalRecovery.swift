@@ -23,6 +23,17 @@ extension KeeperJournal {
             try JournalReading(folders.1, volume: volume, hash: hash))
     }
 
+    /// The blocks that states up to `newest` need and that the segments may lack, as the two journals have them.
+    static func carried(_ readings: (JournalReading, JournalReading), upTo newest: JournalReading.Record?) -> [CarriedBlock] {
+        guard let newest else { return [] }
+        var blocks: [BlockID: CarriedBlock] = [:]
+        for record in readings.0.records + readings.1.records
+        where record.sequence > newest.entry.settled && record.sequence <= newest.sequence {
+            for block in record.entry.blocks { blocks[block.id] = block }
+        }
+        return Array(blocks.values)
+    }
+
     /// A state is acknowledged when it is whole in both. So the newest whole record of either is at least what was
     /// acknowledged last, unless that one rotted. A bad tail alone cannot tell "torn, never acknowledged" from
     /// "rotten"; the other journal can: if it goes no further, the append was torn.
@@ -48,9 +59,9 @@ extension KeeperJournal {
         guard max(newest.sequence, newest.generation) <= UInt64.max / 2 else {
             return .amnesiac(reason: "the newest record has a number that cannot be")
         }
-        guard best.hasBadTail else { return .state(newest.payload) }
+        guard best.hasBadTail else { return .state(newest.entry.state) }
         if other.isMissing { return .amnesiac(reason: "one journal is missing and the end of the other is damaged") }
-        if other.newest?.sequence == newest.sequence { return .state(newest.payload) }
+        if other.newest?.sequence == newest.sequence { return .state(newest.entry.state) }
         return .amnesiac(reason: "the end of one journal is damaged and the other lacks what came before it")
     }
 }

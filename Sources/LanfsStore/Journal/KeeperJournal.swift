@@ -4,10 +4,17 @@ import SystemPackage
 /// A keeper's memory of one volume's register: every state is on disk in two journals before anybody hears of it (A5).
 ///
 /// A state replaces the one before; `append` returns when both journals have it, written in parallel. Callers at the
-/// same time share one write of the newest state.
+/// same time share one write of the newest state. With a state go the small blocks it needs, which then need no flush of
+/// their own: they stay in the journals until the segments have them.
 public final class KeeperJournal: Sendable {
     /// Bytes of one state.
-    public static let payloadLimit = 15 * JournalSlot.payloadSize
+    public static let stateLimit = 15 * JournalSlot.payloadSize
+    /// Pages of one record.
+    static let partsLimit =
+        (stateLimit + Limits.carriedSize + JournalEntry.overhead(blocks: Limits.carriedBlocks)) / JournalSlot.payloadSize + 1
+
+    /// Brings the blocks to disk in the segments. `areLost`: they may not be there at all, a crash having taken them.
+    public typealias Settle = @Sendable (_ blocks: [CarriedBlock], _ areLost: Bool) throws(StoreError) -> Void
 
     /// What was there when it was opened; never `.amnesiac`.
     public let recovered: Recovery
@@ -18,8 +25,9 @@ public final class KeeperJournal: Sendable {
     private struct Queue {
         var submitted: UInt64 = 0
         var durable: UInt64 = 0
-        /// The newest state not written yet.
+        /// The newest state not written yet, and the blocks that came with it and those it replaced.
         var pending: [UInt8]?
+        var blocks: [CarriedBlock] = []
         var isBusy = false
         var failure: StoreError?
     }
@@ -31,10 +39,13 @@ public final class KeeperJournal: Sendable {
 
     /// Opens both journals, or makes them, and brings both to the recovered state.
     ///
-    /// - Parameter mayBeNew: false when the volume is known to have had journals: then finding none is amnesia.
+    /// - Parameters:
+    ///   - mayBeNew: false when the volume is known to have had journals: then finding none is amnesia.
+    ///   - settle: called here for blocks that only the journals may have, and later from `append`.
     /// - Throws: `StoreError.amnesiac`; disk errors.
     public init(
-        folders: (FilePath, FilePath), volume: VolumeID, mayBeNew: Bool = true, hash: @escaping BlockHash
+        folders: (FilePath, FilePath), volume: VolumeID, mayBeNew: Bool = true, hash: @escaping BlockHash,
+        settle: @escaping Settle
     ) throws(StoreError) {
         self.folders = folders
         let readings = (
@@ -48,13 +59,13 @@ public final class KeeperJournal: Sendable {
         }
 
         let newest = KeeperJournal.isBehind(readings.0, readings.1) ? readings.1.newest : readings.0.newest
+        // Before anything in the journals changes: nobody else has them.
+        let carried = KeeperJournal.carried(readings, upTo: newest)
+        if !carried.isEmpty { try settle(carried, true) }
         try KeeperJournal.agree(readings, on: newest, folders: folders, volume: volume, hash: hash)
-        // The next generation goes to the file that does not hold the newest record.
         let journals = (try JournalFolder(folders.0), try JournalFolder(folders.1))
         writer = Monitor(
-            try JournalWriter(
-                journals, generation: newest.map { $0.generation &+ 1 } ?? 1,
-                sequence: newest.map { $0.sequence &+ 1 } ?? 1, volume: volume, hash: hash))
+            JournalWriter(journals, after: newest, volume: volume, hash: hash, settle: settle))
         queue = Monitor(Queue())
     }
 
@@ -75,22 +86,29 @@ public final class KeeperJournal: Sendable {
         (first.newest?.sequence ?? 0) < (second.newest?.sequence ?? 0)
     }
 
-    /// Puts the state on disk; durable in both journals on return.
+    /// Puts the state on disk, and with it the blocks, which the store has taken in before (not flushed); durable in both
+    /// journals on return.
     ///
     /// - Throws: a disk error; from then on every call does, and the keeper must not answer.
-    public func append(_ payload: [UInt8]) throws(StoreError) {
-        try wait(submit(payload))
+    public func append(_ state: [UInt8], carrying blocks: [CarriedBlock] = []) throws(StoreError) {
+        try wait(submit(state, carrying: blocks))
     }
 
     /// The first half of `append`, which does not block: call it under the lock that made the state, so that states are
     /// submitted in the order in which they replace each other.
-    public func submit(_ payload: [UInt8]) throws(StoreError) -> Ticket {
-        guard payload.count <= KeeperJournal.payloadLimit else {
-            throw .tooLong(length: payload.count, limit: KeeperJournal.payloadLimit)
+    public func submit(_ state: [UInt8], carrying blocks: [CarriedBlock] = []) throws(StoreError) -> Ticket {
+        guard state.count <= KeeperJournal.stateLimit else {
+            throw .tooLong(length: state.count, limit: KeeperJournal.stateLimit)
         }
-        return queue.withLock { queue in
+        return try queue.withLock { (queue) throws(StoreError) in
+            let blocks = queue.blocks + blocks
+            let length = blocks.reduce(0) { $0 + $1.bytes.count }
+            guard length <= Limits.carriedSize, blocks.count <= Limits.carriedBlocks else {
+                throw .tooLong(length: length, limit: Limits.carriedSize)
+            }
             queue.submitted += 1
-            queue.pending = payload
+            queue.pending = state
+            queue.blocks = blocks
             return Ticket(number: queue.submitted)
         }
     }
@@ -100,22 +118,23 @@ public final class KeeperJournal: Sendable {
         enum Turn {
             case done
             case failed(StoreError)
-            case write([UInt8], UInt64)
+            case write([UInt8], [CarriedBlock], UInt64)
         }
         let turn: Turn = queue.await { queue in
             if let failure = queue.failure { return .failed(failure) }
             if queue.durable >= ticket.number { return .done }
-            guard !queue.isBusy, let payload = queue.pending else { return nil }
+            guard !queue.isBusy, let state = queue.pending else { return nil }
+            defer { queue.blocks = [] }
             queue.isBusy = true
             queue.pending = nil
-            return .write(payload, queue.submitted)
+            return .write(state, queue.blocks, queue.submitted)
         }
         switch turn {
         case .done: return
         case .failed(let failure): throw failure
-        case .write(let payload, let number):
+        case .write(let state, let blocks, let number):
             do throws(StoreError) {
-                try writer.withLock { (writer) throws(StoreError) in try writer.write(payload) }
+                try writer.withLock { (writer) throws(StoreError) in try writer.write(state, blocks) }
             } catch {
                 // What is on the disk now is unknown: only a new start, which reads it, may go on.
                 queue.update { queue in
