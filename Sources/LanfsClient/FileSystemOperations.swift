@@ -37,7 +37,8 @@ public struct LockRange: Equatable, Sendable {
 /// A mounted volume as the kernel bridge sees it: the operations of the kernel's protocol, one function each.
 ///
 /// Lookup counts (+1 for each successful lookup, create, make, symlink, link and directory-plus entry) are the volume's
-/// business: `forget` gives them back. Permission bits are checked by the kernel (`default_permissions`).
+/// business: `forget` gives them back. Permission bits are checked by the kernel (`default_permissions`); set-user-id and
+/// set-group-id are the volume's to clear, when a file is given away, and when others than root write to it or cut it.
 public protocol FileSystemOperations: Sendable {
     func lookup(_ name: [UInt8], in parent: InodeNumber) -> Outcome<Attributes>
     func forget(_ inode: InodeNumber, lookups: UInt64)

@@ -74,11 +74,17 @@ final class Bridge: Sendable {
         pending.attach(task, to: id)
     }
 
+    /// How long attributes stay true, in seconds. A write takes set-user-id and set-group-id away without the kernel
+    /// being told, so it asks anew whenever it matters.
+    func validity(_ attributes: Attributes) -> Double {
+        attributes.type == .regular && attributes.permissions & 0o6000 != 0 ? 0 : policy.attributes
+    }
+
     /// What the kernel remembers of an inode and its name.
     func entry(_ attributes: Attributes) -> fuse_entry_param {
         // Inode numbers are never used twice (T4): one generation is enough.
         fuse_entry_param(
-            ino: attributes.inode, generation: 0, attr: stat(attributes), attr_timeout: policy.attributes,
+            ino: attributes.inode, generation: 0, attr: stat(attributes), attr_timeout: validity(attributes),
             entry_timeout: policy.entries)
     }
 }

@@ -84,11 +84,11 @@ extension Answer<Attributes> {
 
     static let attributes = Answer(send: { bridge, request, attributes in
         var status = stat(attributes)
-        return fuse_reply_attr(request.raw, &status, bridge.policy.attributes)
+        return fuse_reply_attr(request.raw, &status, bridge.validity(attributes))
     })
 
     static let extendedAttributes = Answer(send: { bridge, request, attributes in
-        var reply = lanfs_fuse_statx_out(attributes, validSeconds: bridge.policy.attributes)
+        var reply = lanfs_fuse_statx_out(attributes, validSeconds: bridge.validity(attributes))
         return withUnsafeBytes(of: &reply) { bytes in
             fuse_reply_buf(request.raw, bytes.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count)
         }

@@ -4,6 +4,50 @@ import Testing
 
 @Suite("A mounted volume", .serialized, .enabled(if: Machine.canMount))
 struct MountTests {
+    @Test(
+        "a file that others than root change loses set-user-id and set-group-id at once, and its capabilities by any write",
+        .enabled(if: geteuid() == 0, "only root can act as others"))
+    func privileges() throws {
+        try onHost { host in
+            let path = host("program")
+            try writeFile(path, [1, 2, 3])
+            try check(chown(path, 1000, 1000))
+            let folder = try check(open(host(""), O_RDONLY | O_DIRECTORY))
+            defer { close(folder) }
+            try withFile(host("source"), O_RDWR | O_CREAT) { source in
+                try writeAll(source, [7, 8, 9])
+                let changes: [(String, (Int32) throws -> Void)] = [
+                    ("write", { try writeAll($0, [1], at: 0) }), ("truncate", { try check(ftruncate($0, 2)) }),
+                    ("allocate", { try check(posix_fallocate($0, 0, 5000)) }),
+                    // From the mounted folder: what leads there is root's.
+                    ("open with O_TRUNC", { _ in
+                        let emptied = try check(openat(folder, "program", O_WRONLY | O_TRUNC))
+                        try check(close(emptied))
+                    }),
+                    ("copy", { try copyRange(from: source, to: $0, 3) }),
+                ]
+                try withFile(path, O_RDWR) { file in
+                    for (name, change) in changes {
+                        try check(chmod(path, 0o6755))
+                        try asUser(1000) { try change(file) }
+                        #expect(try status(path).st_mode & 0o7777 == 0o755, "\(name)")
+                        try writeAll(file, [5, 5, 5], at: 0)
+                    }
+                    try check(chmod(path, 0o6755))
+                    try writeAll(file, [1], at: 0)
+                    #expect(try status(path).st_mode & 0o7777 == 0o6755, "root may")
+                    // VFS_CAP_REVISION_2, effective, CAP_NET_RAW.
+                    let capability: [UInt8] = [1, 0, 0, 2, 0, 0x20, 0, 0] + [UInt8](repeating: 0, count: 12)
+                    for _ in 0..<2 {
+                        try setAttribute(path, "security.capability", capability)
+                        try writeAll(file, [2], at: 0)
+                        #expect(failure { _ = try attribute(path, "security.capability") } == Errno(rawValue: ENODATA))
+                    }
+                }
+            }
+        }
+    }
+
     @Test("what system calls did to a volume is there after it is mounted again")
     func calls() throws {
         try onHost { host in

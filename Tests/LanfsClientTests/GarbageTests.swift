@@ -83,7 +83,7 @@ import Testing
         let laboratory = Laboratory()
         let server = try await laboratory.startServer()
         let volume = try await laboratory.open(at: server, create: true)
-        for number in 0..<70 {
+        for number in 0..<140 {
             try await volume.put(pattern(5000), as: "\(number)")
             try await volume.save().get()
         }

@@ -22,7 +22,7 @@ import Testing
     }
 
     @Test func `names a run of frames from the first to the last byte`() {
-        let block = SealedBlock(frames: Array(repeating: [UInt8](repeating: 7, count: 32_768), count: 4))
+        let block = SealedBlock(frames: Array(repeating: [UInt8](repeating: 7, count: Limits.chunkSize), count: 4))
         let run = block.run(first: 1, count: 3)
         #expect(run.offset == block.frames[1].offset)
         #expect(run.length == 3 * UInt32(Limits.sealedChunkSize))

@@ -107,16 +107,16 @@ func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeed
         let laboratory = Laboratory()
         var server = try await laboratory.startServer()
         let volume = try await laboratory.open(at: server, create: true)
-        for round in 0..<70 {
+        for round in 0..<140 {
             for file in 0..<5 { try await volume.put(pattern(3000 + round), as: "\(round)-\(file)") }
             try await volume.save().get()
         }
-        #expect(volume.current { $0.chain.contents.tree } != nil, "70 commits are worth a checkpoint")
+        #expect(volume.current { $0.chain.contents.tree } != nil, "140 commits are worth a checkpoint")
         _ = try await volume.close()
         await server.stop()
         server = try await laboratory.startServer()
         let again = try await laboratory.open(at: server)
-        for round in 0..<70 {
+        for round in 0..<140 {
             for file in 0..<5 { #expect(try await again.contents(of: "\(round)-\(file)") == pattern(3000 + round)) }
         }
         _ = try await again.close()

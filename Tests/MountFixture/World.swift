@@ -194,6 +194,7 @@ struct World {
         if let permissions = changes.permissions { node.attributes.permissions = permissions }
         if let user = changes.user { node.attributes.user = user }
         if let group = changes.group { node.attributes.group = group }
+        if changes.user != nil || changes.group != nil { node.attributes.permissions &= ~0o6000 }
         if let size = changes.size {
             guard let size = Int(exactly: size), size < 1 << 50 else { throw .fileTooLarge }
             node.content.resize(to: size)

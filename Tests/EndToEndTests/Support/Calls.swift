@@ -1,5 +1,6 @@
 import Glibc
 import SystemPackage
+import Testing
 
 // System calls as throwing functions.
 
@@ -149,6 +150,27 @@ func punchHole(_ file: Int32, _ offset: Int, _ length: Int) throws {
     let keepSizeAndPunch: Int32 = 1 | 2
     let allocate = try symbol("fallocate", as: Allocate.self)
     try check(allocate(file, keepSizeAndPunch, offset, length))
+}
+
+private typealias CopyRange = @convention(c) (
+    Int32, UnsafeMutablePointer<Int>?, Int32, UnsafeMutablePointer<Int>?, Int, UInt32
+) -> Int
+
+/// From the start of one file to the start of another.
+func copyRange(from source: Int32, to target: Int32, _ count: Int) throws {
+    let copy = try symbol("copy_file_range", as: CopyRange.self)
+    var (from, to) = (0, 0)
+    #expect(try check(copy(source, &from, target, &to, count, 0)) == count)
+}
+
+private typealias SetUser = @convention(c) (UInt32) -> Int32
+
+/// Runs `body` as this user, and without root's rights, as far as file systems are concerned; on this thread alone.
+func asUser(_ user: UInt32, _ body: () throws -> Void) throws {
+    let setUser = try symbol("setfsuid", as: SetUser.self)
+    _ = setUser(user)
+    defer { _ = setUser(0) }
+    try body()
 }
 
 /// Where data or a hole begins from `offset` on; the constants are those of lseek(2).
