@@ -16,6 +16,8 @@ final class RootMemory: Sendable {
 
     private let path: FilePath
     private let state: Mutex<State>
+    /// Held while the file is written: of two that save at the same time the later one has the newer root.
+    private let file = Mutex(())
 
     init(volume: VolumeID, directories: UserDirectories) throws(LocalFileError) {
         path = directories.state(ofVolume: volume.hex).appending("root")
@@ -44,11 +46,13 @@ final class RootMemory: Sendable {
     }
 
     func save() throws(LocalFileError) {
-        let bytes = state.withLock { state -> [UInt8]? in
-            guard !state.isWritten, let newest = state.newest, let server = state.server else { return nil }
-            state.isWritten = true
-            return server.bytes + newest.encoded
+        try file.withLock { _ throws(LocalFileError) in
+            let bytes = state.withLock { state -> [UInt8]? in
+                guard !state.isWritten, let newest = state.newest, let server = state.server else { return nil }
+                state.isWritten = true
+                return server.bytes + newest.encoded
+            }
+            if let bytes { try PrivateFile.write(bytes, to: path) }
         }
-        if let bytes { try PrivateFile.write(bytes, to: path) }
     }
 }

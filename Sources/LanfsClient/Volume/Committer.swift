@@ -8,6 +8,14 @@ final class Committer: Sendable {
         var isRunning = false
         /// L2: another client waits for the lease.
         var handsOver = false
+        /// What was logged last: a server that stays full says the same each second.
+        var lastError: (text: String, at: ContinuousClock.Instant)?
+
+        mutating func isNews(_ text: String) -> Bool {
+            if let last = lastError, last.text == text, ContinuousClock.now - last.at < .seconds(60) { return false }
+            lastError = (text, .now)
+            return true
+        }
     }
 
     private let state = Mutex(State())
@@ -60,13 +68,14 @@ final class Committer: Sendable {
             do throws(VolumeError) {
                 outcome = .success(try await handsOver ? volume.handOver() : volume.commit())
             } catch {
-                volume.log.error("could not save: \(error)")
+                if state.withLock({ $0.isNews("\(error)") }) { volume.log.error("could not save: \(error)") }
                 outcome = .failure(error.errno)
             }
             let released = state.withLock { state in
                 let released: [CheckedContinuation<Result<Void, Errno>, Never>]
                 switch outcome {
                 case .success(let covered):
+                    state.lastError = nil
                     released = state.waiters.filter { $0.operations <= covered }.map(\.continuation)
                     state.waiters.removeAll { $0.operations <= covered }
                 case .failure:

@@ -1,10 +1,5 @@
-import Glibc
 import LanfsProtocol
 import Testing
-
-private func environment(_ name: String) -> UInt64? {
-    getenv(name).flatMap { UInt64(String(cString: $0)) }
-}
 
 @Suite("Garbage, simulated")
 struct GarbageSimulationTests {
