@@ -22,6 +22,38 @@ struct CrashTests {
         }
     }
 
+    @Test(
+        "a power cut at the server leaves what was synced and a prefix of the rest",
+        .enabled(if: Machine.canMountImages))
+    func powerCuts() throws {
+        print("power cuts: again with LANFS_SEED=\(Self.seed)")
+        try onHost(serve: nil, mount: false, limit: .seconds(300)) { host in
+            var disk = try ImageDisk(host, at: host.data, megabytes: 600)
+            defer { try? disk.detach() }
+            try host.startServer(["--capacity", "400MiB"])
+            try host.startMount()
+            var random = SplitMix64(seed: Self.seed)
+            var past: [(files: NumberedFiles, count: Int)] = []
+            for round in 0..<6 {
+                let files = NumberedFiles(folder: host("round\(round)"), seed: random.next())
+                try check(mkdir(files.folder, 0o755))
+                let writer = Writer(files)
+                usleep(UInt32(200_000 + random.below(1_500_000)))
+                // Before the cut: what is synced later is not asked for.
+                let synced = writer.synced
+                try host.killServer()
+                try disk.cutPower()
+                try host.killMount()
+                try writer.wait()
+                try host.startServer(["--capacity", "400MiB"])
+                // With its memory of the last root: one that went back would be refused (F1).
+                try host.startMount()
+                past.append((files, try files.countAfterCrash(begun: writer.begun, synced: synced)))
+                for (files, count) in past { try files.requireWhole(0..<count) }
+            }
+        }
+    }
+
     @Test("a file that was deleted while it was open is gone after the mount that had it open was killed")
     func unnamedFiles() throws {
         try onHost { host in
