@@ -12,6 +12,7 @@ public enum Limits {
     public static let blockSize = (1 << 20) + 2048 * frameOverhead
     /// Bytes of blocks that travel within one commit request, and lie beside its vote in the keeper's journals.
     public static let carriedSize = 64 * 1024
+    /// How many those may be.
     public static let carriedBlocks = 64
     /// A root record with everything in it.
     public static let rootRecordSize = 4096

@@ -3,7 +3,7 @@ import Glibc
 import SystemPackage
 
 /// Writes the same bytes to two files, which the disk works on at the same time, from one thread: Linux' io_submit(2),
-/// asynchronous for files opened with `O_DIRECT`. A second thread would do as well, but waking it and being woken by it
+/// asynchronous for files opened with `O_DIRECT`, one after the other for others. A second thread would do as well, but waking it and being woken by it
 /// takes as long as a write does. Used by one thread at a time.
 final class PairedWriter {
     /// `nil`: the kernel had no room for one (fs.aio-max-nr); the writes then follow one another.
@@ -54,7 +54,10 @@ final class PairedWriter {
                 var left = max(0, submitted)
                 while left > 0 {
                     var event = io_event()
-                    guard lanfs_io_getevents(context, 1, 1, &event) == 1 else { continue }
+                    guard lanfs_io_getevents(context, 1, 1, &event) == 1 else {
+                        if errno != EINTR { usleep(1000) }
+                        continue
+                    }
                     if event.data == 0 { results.0 = event.res } else { results.1 = event.res }
                     left -= 1
                 }

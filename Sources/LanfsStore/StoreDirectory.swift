@@ -165,9 +165,9 @@ public final class StoreDirectory: Sendable {
         let journal = try KeeperJournal(
             folders: (folder.appending("keeper-a"), folder.appending("keeper-b")), volume: id,
             mayBeNew: !Disk.exists(marker), hash: hash,
-            settle: { (carried, areLost) throws(StoreError) in
+            settle: { (carried, mayBeGone) throws(StoreError) in
                 try mark.withLock { (mark) throws(StoreError) in
-                    try blocks.settle(carried, areLost: areLost, since: &mark)
+                    try blocks.settle(carried, mayBeGone: mayBeGone, since: &mark)
                 }
             })
         // From now on "no journals" means that they were lost.

@@ -216,14 +216,14 @@ struct KeeperJournalTests {
     private final class Settled: Sendable {
         struct Request: Equatable {
             var blocks: [BlockID]
-            var areLost: Bool
+            var mayBeGone: Bool
         }
 
         private let requests = Mutex<[Request]>([])
 
         var settle: KeeperJournal.Settle {
-            { (blocks, areLost) in
-                self.requests.withLock { $0.append(Request(blocks: blocks.map(\.id).sorted(), areLost: areLost)) }
+            { (blocks, mayBeGone) in
+                self.requests.withLock { $0.append(Request(blocks: blocks.map(\.id).sorted(), mayBeGone: mayBeGone)) }
             }
         }
 
@@ -256,7 +256,7 @@ struct KeeperJournalTests {
             if let rotten { for file in 0..<2 { try pair.change(rotten, file) { $0[0] ^= 1 } } }
             let again = Settled()
             #expect(try pair.open(settle: again.settle).recovered == .state([3]))
-            #expect(again.take() == [Settled.Request(blocks: lost, areLost: true)], "\(String(describing: rotten))")
+            #expect(again.take() == [Settled.Request(blocks: lost, mayBeGone: true)], "\(String(describing: rotten))")
             try pair.restore(image)
         }
 
@@ -266,7 +266,7 @@ struct KeeperJournalTests {
         try later.append([4], carrying: [carried(4)])
         let third = Settled()
         _ = try pair.open(settle: third.settle)
-        #expect(third.take() == [Settled.Request(blocks: [carried(4).id], areLost: true)], "the others were settled")
+        #expect(third.take() == [Settled.Request(blocks: [carried(4).id], mayBeGone: true)], "the others were settled")
     }
 
     @Test("a journal is written over only after the blocks in it were settled")
@@ -278,7 +278,7 @@ struct KeeperJournalTests {
         for number in 0..<400 {
             try journal.append([UInt8(number % 250)], carrying: [carried(number, size: 9000)])
             for request in settled.take() {
-                #expect(!request.areLost)
+                #expect(!request.mayBeGone)
                 known.formUnion(request.blocks)
             }
             guard number % 37 == 0 else { continue }

@@ -103,6 +103,94 @@ struct StoreDirectoryTests {
         }
     }
 
+    @Test("carried blocks that were freed and reclaimed since do not keep a full volume from starting")
+    func fullAgain() throws {
+        let folder = try TemporaryFolder()
+        let carried = (0..<4).map { TestBlock(UInt64($0), size: 5000) }
+        do {
+            let directory = try open(folder.path)
+            let store = try directory.volume(testVolume, quota: 8 * 8192, create: true)
+            let journal = try directory.journal(for: testVolume)
+            for block in carried {
+                try store.put(block)
+                try journal.append([1], carrying: [CarriedBlock(id: block.id, gcEpoch: 0, bytes: block.bytes)])
+            }
+            try store.free(carried.map(\.id), gcEpoch: 1)
+            for number in 10..<18 as Range<UInt64> { try store.put(TestBlock(number, size: 5000)) }
+            #expect(carried.allSatisfy { !store.contains($0.id) })
+            try store.flush()
+        }
+        do {
+            let again = try open(folder.path)
+            let store = try again.volume(testVolume, quota: 8 * 8192, create: false)
+            let journal = try again.journal(for: testVolume)
+            #expect(journal.recovered == .state([1]))
+            // What came back nobody refers to: it goes by itself when room is needed, or with the next audit.
+            try store.free(carried.map(\.id), gcEpoch: 1)
+            try journal.append([2], carrying: [CarriedBlock(id: carried[0].id, gcEpoch: 2, bytes: carried[0].bytes)])
+            try journal.settle()
+            try again.close()
+        }
+        let last = try open(folder.path)
+        let store = try last.volume(testVolume, create: false)
+        let before = store.status().usedBytes
+        #expect(try last.journal(for: testVolume).recovered == .state([2]))
+        #expect(store.status().usedBytes == before, "what was settled is not asked for again")
+    }
+
+    @Test("a log that finds no room does not stop the journal; a name that the bytes do not prove is not believed")
+    func fullLog() throws {
+        let folder = try TemporaryFolder()
+        let failing = Mutex(true)
+        var options = StoreDirectory.Options()
+        options.keepFree = 0
+        options.reserveSize = 4096
+        options.blocks.syncFault = { path in
+            path.lastComponent?.string == "index.log" && failing.withLock { $0 } ? .noSpace : nil
+        }
+        let (good, wrong) = (TestBlock(1, size: 300), TestBlock(2, size: 300))
+        do {
+            let directory = try StoreDirectory(folder.path, options: options, hash: testHash, logger: quietLogger)
+            let store = try directory.volume(testVolume, create: true)
+            let journal = try directory.journal(for: testVolume)
+            try store.put(good, gcEpoch: 1)
+            try store.put(good, gcEpoch: 4)
+            #expect(throws: StoreError.self) { try store.flush() }
+            for number in 0..<300 {
+                try journal.append([UInt8(number % 250)], carrying: [CarriedBlock(id: good.id, gcEpoch: 4, bytes: good.bytes)])
+            }
+            failing.withLock { $0 = false }
+            try store.flush()
+            try journal.append([7], carrying: [CarriedBlock(id: wrong.id, gcEpoch: 4, bytes: good.bytes)])
+        }
+        let again = try open(folder.path)
+        #expect(try again.journal(for: testVolume).recovered == .state([7]))
+        let store = try again.volume(testVolume, create: false)
+        #expect(store.has(good) && !store.contains(wrong.id))
+    }
+
+    @Test("a keeper that lost its vote gives back the blocks that its journals still have")
+    func amnesiacKeeper() throws {
+        let folder = try TemporaryFolder()
+        let block = TestBlock(1, size: 9000)
+        let volume = folder.path.appending("volumes").appending(testVolume.hex)
+        do {
+            let directory = try open(folder.path)
+            let journal = try directory.journal(for: testVolume)
+            try journal.append([1], carrying: [CarriedBlock(id: block.id, gcEpoch: 1, bytes: block.bytes)])
+            for number in 0..<9 { try journal.append([UInt8(number)]) }
+        }
+        for (name, page) in [("keeper-a", 9), ("keeper-b", 7)] {
+            let file = volume.appending(name).appending("journal.1")
+            var bytes = try TemporaryFolder.read(file)
+            for index in page * 4096..<12 * 4096 { bytes[index] ^= 1 }
+            try TemporaryFolder.write(bytes, to: file)
+        }
+        let again = try open(folder.path)
+        #expect(throws: StoreError.self) { try again.journal(for: testVolume) }
+        #expect(try again.volume(testVolume, create: false).has(block))
+    }
+
     @Test("blocks that a failed flush took are put again from what the journal carries")
     func failedFlush() throws {
         let folder = try TemporaryFolder()

@@ -282,7 +282,7 @@ final class BlockPool: Sendable {
     /// Those of `blocks` that were not sent and that one request has room for.
     private func carry(_ blocks: [BlockID], on connection: RPCConnection) -> Carried {
         var carried = Carried()
-        state.withLock { state in
+        let waiters = state.withLock { state in
             for block in blocks where carried.names.count < Limits.carriedBlocks {
                 guard var upload = state.uploads[block], upload.connection != connection.number,
                     carried.payload.readableBytes + upload.bytes.readableBytes <= Limits.carriedSize
@@ -296,7 +296,11 @@ final class BlockPool: Sendable {
                     Request.Carried(block: block, length: UInt32(upload.bytes.readableBytes), gcEpoch: upload.gcEpoch))
                 carried.payload.writeImmutableBuffer(upload.bytes)
             }
+            defer { state.waitersForAnswers = [] }
+            return state.waitersForAnswers
         }
+        // What they wait for will not be answered.
+        for waiter in waiters { waiter.resume(returning: false) }
         return carried
     }
 

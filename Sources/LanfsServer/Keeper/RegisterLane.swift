@@ -23,8 +23,10 @@ final class RegisterLane: Sendable {
                 blocks += call.carried.count
                 return bytes <= Limits.carriedSize && blocks <= Limits.carriedBlocks
             }.count
-            defer { calls.removeFirst(count) }
-            return Array(calls.prefix(count))
+            // What is too much even alone is for the journal to refuse.
+            let taken = calls.prefix(max(1, count))
+            defer { calls.removeFirst(taken.count) }
+            return Array(taken)
         }
 
         /// Whether the caller must start the lane.
@@ -90,6 +92,9 @@ final class RegisterLane: Sendable {
         let outcome = desk.withLock { $0.close() }
         for reply in outcome.ready { reply.call.answer(reply.response) }
     }
+
+    /// Brings what the journals carry to the segments. Blocks.
+    func settle() throws(StoreError) { try journal?.settle() }
 
     private var now: Duration { origin.duration(to: .now) }
 

@@ -10,9 +10,8 @@ final class VolumeSession: Sendable {
         var id: RequestID
         var commit: Commit?
         var refusal: Refusal?
-
         /// The disk must be flushed for it. What a commit carries needs none: it goes to disk with the vote.
-        var needsDisk: Bool { commit.map { !$0.blocks.isEmpty } ?? true }
+        var needsDisk = true
     }
 
     fileprivate struct Commit {
@@ -111,7 +110,12 @@ final class VolumeSession: Sendable {
     private func carryOut(_ puts: [Put]) {
         var answers: [(id: RequestID, response: Response)] = []
         for put in puts {
-            let refusal = put.payload.withUnsafeReadableBytes { store(put.block, $0, gcEpoch: put.gcEpoch) }
+            var refusal: Refusal?
+            if case .failure(let reason) = put.payload.withUnsafeReadableBytes({
+                store(put.block, $0, gcEpoch: put.gcEpoch)
+            }) {
+                refusal = reason
+            }
             answers.append((put.id, refusal.map { .refused($0) } ?? .done))
             // A flush that waited for this put runs right here: all answers then leave in one packet.
             carryOut(state.withLock { $0.order.finished(put.number, refusal) }, onWorker: true)
@@ -120,16 +124,17 @@ final class VolumeSession: Sendable {
     }
 
     /// B1: nothing is stored under a name that does not prove it.
-    private func store(_ block: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64) -> Refusal? {
+    private func store(
+        _ block: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64
+    ) -> Result<BlockStore.PutOutcome, Refusal> {
         guard blockHash(bytes) == block else {
-            return Refusal(.wrongHash, "the bytes sent as block \(block) are not that block")
+            return .failure(Refusal(.wrongHash, "the bytes sent as block \(block) are not that block"))
         }
         do throws(StoreError) {
-            try volume.blocks.put(block, bytes, gcEpoch: gcEpoch)
-            return nil
+            return .success(try volume.blocks.put(block, bytes, gcEpoch: gcEpoch))
         } catch {
             volume.failures.report(error, "storing a block")
-            return Refusal(error)
+            return .failure(Refusal(error))
         }
     }
 
@@ -175,23 +180,23 @@ final class VolumeSession: Sendable {
     /// One flush of the disk answers every flush whose puts are stored by then.
     private func runFlushes() {
         while true {
-            let (flushes, mark) = state.withLock { state -> ([Flush], FlushMark) in
+            var (flushes, mark) = state.withLock { state -> ([Flush], FlushMark) in
                 var flushes: [Flush] = []
                 swap(&flushes, &state.flushes)
                 if flushes.isEmpty { state.isFlushing = false }
                 return (flushes, state.mark)
             }
             if flushes.isEmpty { return }
-            var newMark = mark
+            for index in flushes.indices { takeIn(&flushes[index]) }
             var failure: Refusal?
             if flushes.contains(where: \.needsDisk) {
                 do throws(StoreError) {
-                    try volume.blocks.flush(&newMark)
+                    try volume.blocks.flush(&mark)
                 } catch {
                     volume.failures.report(error, "flushing")
                     failure = Refusal(error)
                 }
-                state.withLock { [newMark] in $0.mark = newMark }
+                state.withLock { [mark] in $0.mark = mark }
             }
             for flush in flushes {
                 if let refusal = flush.refusal ?? failure {
@@ -205,13 +210,25 @@ final class VolumeSession: Sendable {
         }
     }
 
+    /// Stores what a commit carries. One that was here before may have got a newer tag or left quarantine (G1, G7), which
+    /// only a flush brings to disk.
+    private func takeIn(_ flush: inout Flush) {
+        guard let commit = flush.commit, flush.refusal == nil else { return }
+        flush.needsDisk = !commit.blocks.isEmpty
+        for block in commit.carried {
+            switch block.bytes.withUnsafeBytes({ store(block.id, $0, gcEpoch: block.gcEpoch) }) {
+            case .success(.stored): break
+            case .success(.present): flush.needsDisk = true
+            case .failure(let refusal):
+                flush.refusal = refusal
+                return
+            }
+        }
+    }
+
     /// Asks the keeper if the blocks are there. A flush does not say that: a put before it may have been refused, or its
     /// block lost, and an earlier flush of this connection may have been told instead.
     private func carryOut(_ commit: Commit, id: RequestID) {
-        for block in commit.carried {
-            let refusal = block.bytes.withUnsafeBytes { store(block.id, $0, gcEpoch: block.gcEpoch) }
-            if let refusal { return connection.reply(id, .refused(refusal)) }
-        }
         let missing = volume.blocks.missing(of: commit.blocks)
         if missing.isEmpty {
             volume.register.submitFromFlusher(call(commit.request, carrying: commit.carried, id: id))

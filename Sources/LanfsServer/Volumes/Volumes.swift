@@ -187,6 +187,7 @@ final class Volumes: Sendable {
         for volume in all {
             do throws(StoreError) {
                 let report = try volume.blocks.maintain()
+                try volume.register.settle()
                 for block in report.rotten + (try volume.scrub(Self.maintenanceInterval / Self.scrubPeriod)) {
                     logger.error("a block went bad on disk", metadata: ["volume": "\(volume.id)", "block": "\(block)"])
                 }
@@ -208,6 +209,13 @@ final class Volumes: Sendable {
 
     /// Puts everything on disk and lets go of the data directory. Blocks.
     func close() {
+        for volume in all {
+            do throws(StoreError) {
+                try volume.register.settle()
+            } catch {
+                failures.report(error, "closing volume \(volume.id)")
+            }
+        }
         let closing = directory.withLock { directory in
             defer { directory = nil }
             return directory

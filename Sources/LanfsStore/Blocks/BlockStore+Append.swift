@@ -60,6 +60,11 @@ extension BlockStore {
         }
     }
 
+    func count(_ span: UInt64) {
+        state.withLock { $0.usedBytes += span }
+        space.count(span)
+    }
+
     func release(_ span: UInt64) {
         state.withLock { $0.usedBytes -= span }
         space.release(span)

@@ -25,6 +25,10 @@ extension BlockStore {
     ///   connection's): it must send again what it has not seen flushed.
     public func flush(_ mark: inout FlushMark) throws(StoreError) {
         try flushTogether()
+        try check(&mark)
+    }
+
+    private func check(_ mark: inout FlushMark) throws(StoreError) {
         let (losses, reason) = state.withLock { ($0.losses, $0.lastLoss) }
         guard losses == mark.losses else {
             mark.losses = losses
@@ -32,32 +36,52 @@ extension BlockStore {
         }
     }
 
-    /// On return these blocks, and all others, are on disk.
+    /// On return these blocks are on disk. The log is not: nobody was promised a state of theirs.
     ///
     /// - Parameters:
-    ///   - blocks: were put once; their bytes have been compared with their names.
-    ///   - areLost: some may have gone since, without word of it: a crash before they were flushed.
+    ///   - blocks: were put once.
+    ///   - mayBeGone: a crash may have taken them before they were flushed, without word of it.
     ///   - mark: of the caller; a failed flush since may have taken them as well.
-    func settle(_ blocks: [CarriedBlock], areLost: Bool, since mark: inout FlushMark) throws(StoreError) {
-        if !areLost {
+    func settle(_ blocks: [CarriedBlock], mayBeGone: Bool, since mark: inout FlushMark) throws(StoreError) {
+        if !mayBeGone {
             do throws(StoreError) {
-                return try flush(&mark)
+                return try flushSegments(&mark)
             } catch {
+                guard case .unflushedLost = error else { throw error }
                 logger.error("putting blocks again that a flush has lost", metadata: ["error": "\(error)"])
             }
         }
-        for block in blocks where !contains(block.id) {
-            var failure: StoreError?
-            block.bytes.withUnsafeBytes { bytes in
-                do throws(StoreError) {
-                    try put(block.id, bytes, gcEpoch: block.gcEpoch)
-                } catch {
-                    failure = error
-                }
+        for block in blocks where !contains(block.id) { try restore(block) }
+        try flushSegments(&mark)
+    }
+
+    private func restore(_ block: CarriedBlock) throws(StoreError) {
+        var failure: StoreError?
+        block.bytes.withUnsafeBytes { bytes in
+            // B1, also for what lay on our own disk.
+            guard hash(bytes) == block.id, block.gcEpoch <= Self.epochLimit else {
+                logger.error("a block in the keeper's journals is damaged", metadata: ["block": "\(block.id)"])
+                return
             }
-            if let failure { throw failure }
+            do throws(StoreError) {
+                try put(block.id, bytes, gcEpoch: block.gcEpoch, isPaid: true)
+            } catch {
+                failure = error
+            }
         }
-        try flush(&mark)
+        if let failure { throw failure }
+    }
+
+    /// As `flush`, without the log: a full disk cannot stop it.
+    private func flushSegments(_ mark: inout FlushMark) throws(StoreError) {
+        flusher.await { flusher -> Void? in
+            guard !flusher.isBusy else { return nil }
+            flusher.isBusy = true
+            return ()
+        }
+        defer { flusher.update { $0.isBusy = false } }
+        _ = try syncSegments()
+        try check(&mark)
     }
 
     /// As `flush(_:)` for tools with one writer. A connection keeps a mark instead: a loss between its put and this
@@ -89,6 +113,13 @@ extension BlockStore {
 
     /// The leader's work; how much of `completed` is on disk after it.
     private func flushAll() throws(StoreError) -> UInt64 {
+        let reached = try syncSegments()
+        try writeLog(sync: state.withLock { $0.mustSyncLog })
+        return reached
+    }
+
+    /// Also the leader's; how much of `completed` was put before.
+    private func syncSegments() throws(StoreError) -> UInt64 {
         while true {
             let (reached, work, folderIsDirty) = try state.withLock { (state) throws(StoreError) in
                 if let stopped = state.stopped { throw StoreError.stopped(path: folder, reason: stopped) }
@@ -127,7 +158,6 @@ extension BlockStore {
             }
             // What was evacuated lies in another segment, and that must be flushed as well.
             if failed { continue }
-            try writeLog(sync: state.withLock { $0.mustSyncLog })
             state.withLock { $0.evacuations = 0 }
             return reached
         }

@@ -202,6 +202,14 @@ public final class BlockStore: Sendable {
     public func put(
         _ id: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64
     ) throws(StoreError) -> PutOutcome {
+        try put(id, bytes, gcEpoch: gcEpoch, isPaid: false)
+    }
+
+    /// - Parameter isPaid: it was here before, and may be again whatever quota and capacity say now.
+    @discardableResult
+    func put(
+        _ id: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64, isPaid: Bool
+    ) throws(StoreError) -> PutOutcome {
         guard bytes.count <= Limits.blockSize else { throw .tooLong(length: bytes.count, limit: Limits.blockSize) }
         guard gcEpoch <= BlockStore.epochLimit else { throw .epochTooHigh(gcEpoch) }
         let isPresent = try state.withLock { (state) throws(StoreError) in
@@ -211,7 +219,7 @@ public final class BlockStore: Sendable {
         if isPresent { return .present }
 
         let span = RecordHeader.span(bytes.count)
-        try claim(span)
+        if isPaid { count(span) } else { try claim(span) }
         do throws(StoreError) {
             while true {
                 let place = try reserve(span)

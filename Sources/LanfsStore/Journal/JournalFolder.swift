@@ -8,7 +8,7 @@ import SystemPackage
 /// Generation g is appended to file g % 2; a full file is followed by the other one, which holds only what that
 /// generation's records have long replaced. So the journal is append-only within a generation, never overwrites the
 /// file with the newest record, and needs neither space nor a rename after it was made: a full disk cannot stop it, and
-/// no commit waits for a compaction. The files are written full of zeros once: overwriting them changes no file system
+/// no commit waits for a compaction (what records carry is settled ahead, `KeeperJournal.settle`). The files are written full of zeros once: overwriting them changes no file system
 /// structure, and one write is one flush of the device.
 struct JournalFolder {
     static let fileSize = 256 * JournalSlot.size
@@ -16,8 +16,6 @@ struct JournalFolder {
 
     let path: FilePath
     let files: (OpenFile, OpenFile)
-    /// Writes go past the page cache; what they return is then the disk's own word.
-    let isDirect: Bool
 
     static func filePath(_ folder: FilePath, _ number: Int) -> FilePath {
         folder.appending("journal.\(number)")
@@ -47,14 +45,12 @@ struct JournalFolder {
                 try OpenFile(JournalFolder.filePath(path, 0), flags),
                 try OpenFile(JournalFolder.filePath(path, 1), flags)
             )
-            isDirect = true
         } catch {
             guard error.errno == .invalidArgument else { throw error }
             files = (
                 try OpenFile(JournalFolder.filePath(path, 0), O_RDWR | O_DSYNC),
                 try OpenFile(JournalFolder.filePath(path, 1), O_RDWR | O_DSYNC)
             )
-            isDirect = false
         }
     }
 

@@ -23,12 +23,13 @@ extension KeeperJournal {
             try JournalReading(folders.1, volume: volume, hash: hash))
     }
 
-    /// The blocks that states up to `newest` need and that the segments may lack, as the two journals have them.
-    static func carried(_ readings: (JournalReading, JournalReading), upTo newest: JournalReading.Record?) -> [CarriedBlock] {
-        guard let newest else { return [] }
+    /// The blocks of the records with these sequence numbers, as the two journals have them.
+    static func carried(
+        _ readings: (JournalReading, JournalReading), after settled: UInt64, upTo newest: UInt64
+    ) -> [CarriedBlock] {
         var blocks: [BlockID: CarriedBlock] = [:]
         for record in readings.0.records + readings.1.records
-        where record.sequence > newest.entry.settled && record.sequence <= newest.sequence {
+        where record.sequence > settled && record.sequence <= newest {
             for block in record.entry.blocks { blocks[block.id] = block }
         }
         return Array(blocks.values)

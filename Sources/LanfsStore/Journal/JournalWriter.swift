@@ -13,6 +13,7 @@ struct JournalWriter {
     /// Blocks of records up to this one are on disk in the segments, those of later ones are `unsettled`.
     private var settled: UInt64
     private var unsettled: [CarriedBlock] = []
+    private var newestState: [UInt8] = []
     private let settle: KeeperJournal.Settle
     private var slot = 0
     private let buffer: AlignedBuffer
@@ -49,6 +50,23 @@ struct JournalWriter {
         try writer.write(bytes, to: (journals.0.file(generation), journals.1.file(generation)), at: offset)
         slot += parts
         sequence &+= 1
+        newestState = state
+    }
+
+    /// Blocks to be settled, and the last record they are of.
+    struct Due {
+        var blocks: [CarriedBlock]
+        var sequence: UInt64
+    }
+
+    var due: Due? { unsettled.isEmpty ? nil : Due(blocks: unsettled, sequence: sequence - 1) }
+
+    /// They are on disk in the segments. The journals hear of it with the next record, which is made when none came since.
+    mutating func noteSettled(_ due: Due) throws(StoreError) {
+        guard due.sequence > settled else { return }
+        unsettled.removeFirst(due.blocks.count)
+        settled = due.sequence
+        if sequence == due.sequence + 1 { try write(newestState, []) }
     }
 
     private func encode(_ state: [UInt8], _ blocks: [CarriedBlock]) -> Int {

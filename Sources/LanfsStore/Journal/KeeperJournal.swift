@@ -13,12 +13,13 @@ public final class KeeperJournal: Sendable {
     static let partsLimit =
         (stateLimit + Limits.carriedSize + JournalEntry.overhead(blocks: Limits.carriedBlocks)) / JournalSlot.payloadSize + 1
 
-    /// Brings the blocks to disk in the segments. `areLost`: they may not be there at all, a crash having taken them.
-    public typealias Settle = @Sendable (_ blocks: [CarriedBlock], _ areLost: Bool) throws(StoreError) -> Void
+    /// Brings the blocks to disk in the segments. `mayBeGone`: a crash may have taken them from there.
+    public typealias Settle = @Sendable (_ blocks: [CarriedBlock], _ mayBeGone: Bool) throws(StoreError) -> Void
 
     /// What was there when it was opened; never `.amnesiac`.
     public let recovered: Recovery
     private let folders: (FilePath, FilePath)
+    private let settleBlocks: Settle
     private let queue: Monitor<Queue>
     private let writer: Monitor<JournalWriter>
 
@@ -48,19 +49,28 @@ public final class KeeperJournal: Sendable {
         settle: @escaping Settle
     ) throws(StoreError) {
         self.folders = folders
+        settleBlocks = settle
         let readings = (
             try JournalReading(folders.0, volume: volume, hash: hash),
             try JournalReading(folders.1, volume: volume, hash: hash)
         )
         recovered = KeeperJournal.decide(readings.0, readings.1)
-        if case .amnesiac(let reason) = recovered { throw .amnesiac(path: folders.0, reason: reason) }
+        if case .amnesiac(var reason) = recovered {
+            // The vote is lost; blocks in records that are whole need not be.
+            do throws(StoreError) {
+                try settle(KeeperJournal.carried(readings, after: 0, upTo: .max), true)
+            } catch {
+                reason += "; blocks in it cannot be saved: \(error)"
+            }
+            throw .amnesiac(path: folders.0, reason: reason)
+        }
         if !mayBeNew, recovered == .empty, readings.0.isMissing || readings.1.isMissing {
             throw .amnesiac(path: folders.0, reason: "the journals are gone")
         }
 
         let newest = KeeperJournal.isBehind(readings.0, readings.1) ? readings.1.newest : readings.0.newest
         // Before anything in the journals changes: nobody else has them.
-        let carried = KeeperJournal.carried(readings, upTo: newest)
+        let carried = newest.map { KeeperJournal.carried(readings, after: $0.entry.settled, upTo: $0.sequence) } ?? []
         if !carried.isEmpty { try settle(carried, true) }
         try KeeperJournal.agree(readings, on: newest, folders: folders, volume: volume, hash: hash)
         let journals = (try JournalFolder(folders.0), try JournalFolder(folders.1))
@@ -92,6 +102,20 @@ public final class KeeperJournal: Sendable {
     /// - Throws: a disk error; from then on every call does, and the keeper must not answer.
     public func append(_ state: [UInt8], carrying blocks: [CarriedBlock] = []) throws(StoreError) {
         try wait(submit(state, carrying: blocks))
+    }
+
+    /// Brings what the journals carry to the segments and says so in them, ahead of need: no append then waits for it, and
+    /// the next start asks for nothing that was freed since.
+    public func settle() throws(StoreError) {
+        if let failure = queue.withLock({ $0.failure }) { throw failure }
+        guard let due = writer.withLock({ $0.due }) else { return }
+        try settleBlocks(due.blocks, false)
+        do throws(StoreError) {
+            try writer.withLock { (writer) throws(StoreError) in try writer.noteSettled(due) }
+        } catch {
+            queue.update { $0.failure = error }
+            throw error
+        }
     }
 
     /// The first half of `append`, which does not block: call it under the lock that made the state, so that states are
