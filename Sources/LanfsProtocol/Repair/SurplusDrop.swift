@@ -75,7 +75,7 @@ public struct SurplusDrop: Sendable {
             candidates = []
         } else if next.replaces(previous) {
             // A copy in the place of one that was lost is needed; when that one is back, its age starts anew.
-            candidates.removeAll { !isSurplus($0.block) }
+            candidates.removeAll { !next.isSurplus($0.block) }
         }
     }
 
@@ -84,7 +84,7 @@ public struct SurplusDrop: Sendable {
         for stored in blocks {
             let place = place(of: stored.block)
             let isKnown = place < candidates.count && candidates[place].block == stored.block
-            if !isSurplus(stored.block) {
+            if !view.isSurplus(stored.block) {
                 if isKnown { candidates.remove(at: place) }
             } else if !isKnown, candidates.count < options.candidateLimit {
                 candidates.insert(Candidate(block: stored.block, due: now + options.age), at: place)
@@ -155,12 +155,6 @@ public struct SurplusDrop: Sendable {
         rounds.removeAll { $0.block == block }
         let place = place(of: block)
         if place < candidates.count, candidates[place].block == block { candidates.remove(at: place) }
-    }
-
-    /// Not one of those where the block belongs now. A draining server keeps all it has: only a scan with the key ends
-    /// its service (B6).
-    private func isSurplus(_ block: BlockID) -> Bool {
-        view.counts(view.server) && !view.targets(of: block).contains(view.server)
     }
 
     private mutating func postpone(_ block: BlockID, _ now: Duration) {
