@@ -54,11 +54,14 @@ public struct Health: Sendable {
             generation: generation, returns: returns)
     }
 
-    /// A newer configuration was chosen; what is known of members that stay is kept. Older ones are ignored.
+    /// A newer configuration was chosen; what is known of members that stay is kept, but that another majority holds them
+    /// for lost is for the next tick to find. Older ones are ignored.
     public mutating func reconfigure(_ next: VolumeConfig) {
         guard next.version > config.version else { return }
         contacts = next.servers.map { member in
-            config.place(of: member.server).map { contacts[$0] } ?? Contact()
+            var contact = config.place(of: member.server).map { contacts[$0] } ?? Contact()
+            if contact.health == .lost { contact.health = .suspect }
+            return contact
         }
         config = next
         placement = BlockPlacement(next)

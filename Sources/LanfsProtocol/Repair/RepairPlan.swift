@@ -82,15 +82,15 @@ public struct RepairPlan: Sendable {
         view = next
         guard next.replaces(previous) else { return [] }
         startPassSoon(now)
-        queue.revise { entry in
-            let targets = next.targets(of: entry.block)
-            entry.missing.removeAll { !targets.contains($0) }
-        }
+        queue.revise { $0.missing = $0.missing.filter(next.targets(of: $0.block).contains) }
         var effects: [Effect] = []
-        flights.removeAll { flight in
-            let isDue = next.targets(of: flight.entry.block).contains(flight.target)
-            if !isDue { effects.append(.cancel(flight.entry.block, to: flight.target)) }
-            return !isDue
+        for index in flights.indices.reversed() {
+            // What else its block lacks is asked for again when this copy is done.
+            let targets = next.targets(of: flights[index].entry.block)
+            flights[index].entry.missing.removeAll { !targets.contains($0) }
+            guard !targets.contains(flights[index].target) else { continue }
+            let flight = flights.remove(at: index)
+            effects.append(.cancel(flight.entry.block, to: flight.target))
         }
         return effects
     }

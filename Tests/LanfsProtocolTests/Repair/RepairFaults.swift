@@ -188,10 +188,12 @@ extension RepairWorld {
         // It reaches everybody at last, some much later.
         for server in servers.indices {
             let envelope = Envelope(from: nil, to: server, body: .config(config))
-            for attempt in 0..<(isHealed ? 1 : 12) {
-                let late = isHealed ? 0 : Int64(random.below(1 + attempt * 10)) * Self.second
-                push(.deliver(envelope), in: delay() + late)
+            if isHealed {
+                push(.deliver(envelope), in: delay())
+                continue
             }
+            let late = random.chance(0.25) ? Int64(random.below(110)) * Self.second : 0
+            for attempt in 0..<12 { push(.deliver(envelope), in: late + delay() + Int64(attempt * 10) * Self.second) }
         }
     }
 }

@@ -36,8 +36,9 @@ extension RepairWorld {
         guard copy.state == .live else { throw Violation("a block in quarantine is copied") }
         let view = servers[from].health.view
         guard !view.home(of: block).contains(servers[to].id) else { return }
-        guard hasMajority(from) else { throw Violation("server \(from) replaces a member without a majority") }
-        guard view.targets(of: block).contains(servers[to].id) else {
+        // Each of these mutants is looked for by the rule that it breaks.
+        guard hasMajority(from) || mutant == .ignoresReturn else { throw Violation("server \(from) replaces a member without a majority") }
+        guard view.targets(of: block).contains(servers[to].id) || mutant == .repairsWithoutMajority else {
             throw Violation("server \(from) replaces a member that came back")
         }
     }
@@ -78,6 +79,14 @@ extension RepairWorld {
         }
     }
 
+    /// G5: what a server freed or swept lately does not come back with a copy that is no newer.
+    func checkStored(_ block: BlockID, trueTag: UInt64, _ server: Int) throws {
+        guard let (cutoff, time) = servers[server].removed[block], trueTag <= cutoff,
+            now - time < Self.quarantine * Self.second * 98 / 100
+        else { return }
+        throw Violation("server \(server) takes in a copy of what it swept")
+    }
+
     /// Since when the block is not the server's to hold.
     mutating func noteSurplus(_ block: BlockID, _ server: Int, _ view: MemberView) {
         if !servers[server].holds(block) || view.targets(of: block).contains(view.server) {
@@ -100,7 +109,7 @@ extension RepairWorld {
         let state = servers[server]
         guard state.plan.waiting <= repair.queueLimit, state.plan.copying <= repair.copyLimit,
             state.drop.candidateCount <= surplus.candidateLimit, state.drop.roundCount <= surplus.roundLimit,
-            state.swept.count <= 64
+            state.swept.count <= SimulatedServer.sweptLimit
         else { throw Violation("a queue of server \(server) grows above its bound") }
     }
 

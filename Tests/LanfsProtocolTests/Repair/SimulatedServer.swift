@@ -32,6 +32,8 @@ struct SimulatedServer {
     /// Since when it holds a block that belongs elsewhere.
     var surplusSince: [BlockID: Int64] = [:]
     var seenGeneration: UInt64 = 0
+    /// Up to which tag frees and sweeps named a block since the start of the process, and when.
+    var removed: [BlockID: (cutoff: UInt64, time: Int64)] = [:]
     /// For one mutant: who was lost once.
     var everLost: Set<ServerID> = []
     var meter = Meter()
@@ -47,11 +49,13 @@ struct SimulatedServer {
         self.isLiar = isLiar
         clock = SimulatedClock(&random)
         let now = clock.local(0)
-        swept = SweptBlocks(limit: 64, memory: .seconds(RepairWorld.quarantine))
+        swept = SweptBlocks(limit: Self.sweptLimit, memory: .seconds(RepairWorld.quarantine))
         health = Health(server: id, incarnation: 0, config: config, timing: Self.timing, now: now)
         plan = RepairPlan(view: health.view, options: Self.repair, now: now)
         drop = SurplusDrop(view: health.view, options: Self.surplus)
     }
+
+    static let sweptLimit = 256
 
     static var timing: Health.Timing {
         var timing = Health.Timing()
@@ -156,7 +160,8 @@ extension RepairWorld {
     /// What is not on disk is gone; the process is too.
     mutating func stop(_ server: Int) {
         servers[server].isUp = false
-        servers[server].swept = SweptBlocks(limit: 64, memory: .seconds(Self.quarantine))
+        servers[server].removed = [:]
+        servers[server].swept = SweptBlocks(limit: SimulatedServer.sweptLimit, memory: .seconds(Self.quarantine))
         for block in servers[server].disk.keys.sorted() where servers[server].disk[block]?.isDurable == false {
             servers[server].disk[block] = nil
         }
@@ -363,7 +368,7 @@ extension RepairWorld {
         case .held(let answer):
             try perform(servers[to].plan.answered(answer, from: sender, now: now), to)
         case .copy(let order):
-            if let bytes { receiveCopy(order, bytes, from, to) }
+            if let bytes { try receiveCopy(order, bytes, from, to) }
         case .copied(let answer):
             try perform(servers[to].plan.finished(answer.block, target: sender, answer.outcome, now: now), to)
         case .challenge(let challenge):
@@ -382,7 +387,7 @@ extension RepairWorld {
         }
     }
 
-    private mutating func receiveCopy(_ order: CopyOrder, _ bytes: Envelope.Bytes, _ from: Int, _ to: Int) {
+    private mutating func receiveCopy(_ order: CopyOrder, _ bytes: Envelope.Bytes, _ from: Int, _ to: Int) throws {
         let block = order.block
         var verdict = servers[to].swept.verdict(on: block, gcEpoch: order.gcEpoch, local: servers[to].local(block))
         if mutant == .forgetsSweeps, verdict == .swept { verdict = .stored }
@@ -393,6 +398,7 @@ extension RepairWorld {
                 counts.lies += 1
                 return send(.copied(CopyAnswer(block: block, outcome: .stored)), from: to, to: from)
             }
+            try checkStored(block, trueTag: bytes.trueTag, to)
             servers[to].disk[block] = SimulatedServer.Copy(tag: order.gcEpoch, trueTag: bytes.trueTag)
             push(
                 .flushed(server: to, run: servers[to].run, block, then: .copied(to: from)),
@@ -489,6 +495,8 @@ extension RepairWorld {
         }
         servers[server].swept.note(blocks, cutoff: cutoff, now: local(server))
         for block in blocks {
+            let highest = max(cutoff, servers[server].removed[block]?.cutoff ?? 0)
+            servers[server].removed[block] = (highest, now)
             guard let copy = servers[server].disk[block], copy.state == .live, copy.tag <= cutoff else { continue }
             guard copy.trueTag <= cutoff else {
                 throw Violation("a sweep up to \(cutoff) took a copy that was uploaded under \(copy.trueTag)")
