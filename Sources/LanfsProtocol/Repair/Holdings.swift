@@ -52,7 +52,7 @@ public struct HoldingsAnswer: Equatable, Sendable {
 
     /// False for places beyond the page.
     public func holds(_ index: Int) -> Bool {
-        bits.indices.contains(index / 8) && bits[index / 8] >> UInt8(index % 8) & 1 == 1
+        index >= 0 && bits.indices.contains(index / 8) && bits[index / 8] >> UInt8(index % 8) & 1 == 1
     }
 
     /// Whether it is as long as an answer about so many blocks has to be.

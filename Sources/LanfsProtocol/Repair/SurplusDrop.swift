@@ -157,10 +157,16 @@ public struct SurplusDrop: Sendable {
         if place < candidates.count, candidates[place].block == block { candidates.remove(at: place) }
     }
 
+    /// A round failed. Where others wait for its place it goes, and is noticed again when there is room: blocks that
+    /// nobody ever proves do not fill the table for good.
     private mutating func postpone(_ block: BlockID, _ now: Duration) {
         let place = place(of: block)
         guard place < candidates.count, candidates[place].block == block else { return }
-        candidates[place].due = now + options.retry
+        if candidates.count >= options.candidateLimit {
+            candidates.remove(at: place)
+        } else {
+            candidates[place].due = now + options.retry
+        }
     }
 
     private func round(of block: BlockID) -> Int? {

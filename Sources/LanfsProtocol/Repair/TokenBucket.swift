@@ -1,10 +1,13 @@
-/// Lets through `rate` bytes a second, and at once no more than `burst`.
+/// Lets through `rate` bytes a second, and at once no more than `burst`. Begins empty: a process that starts again and
+/// again must not begin with a burst each time.
 public struct TokenBucket: Sendable {
     /// Bytes a second.
     public let rate: UInt64
     /// Bytes.
     public let burst: UInt64
-    private var level: UInt64
+    private var level: UInt64 = 0
+    /// Billionths of a byte beyond that.
+    private var fraction: UInt128 = 0
     private var filled: Duration
 
     /// - Parameters:
@@ -13,7 +16,6 @@ public struct TokenBucket: Sendable {
     public init(rate: UInt64, burst: UInt64, now: Duration) {
         self.rate = rate
         self.burst = max(burst, UInt64(Limits.blockSize))
-        level = self.burst
         filled = now
     }
 
@@ -31,10 +33,10 @@ public struct TokenBucket: Sendable {
         let (seconds, attoseconds) = (now - filled).components
         let nanoseconds = UInt128(clamping: seconds) * 1_000_000_000 + UInt128(clamping: attoseconds) / 1_000_000_000
         let (product, overflow) = nanoseconds.multipliedReportingOverflow(by: UInt128(rate))
-        let gained = overflow ? UInt128(burst) : product / 1_000_000_000
-        // A gain that rounds to nothing leaves the time to add up.
-        guard gained > 0 else { return }
-        level = UInt64(min(UInt128(burst), UInt128(level) + gained))
+        let (total, carried) = product.addingReportingOverflow(fraction)
+        let gained = overflow || carried ? UInt128(burst) : total / 1_000_000_000
+        level = UInt64(min(UInt128(burst), UInt128(level) + min(gained, UInt128(burst))))
+        fraction = level == burst ? 0 : total % 1_000_000_000
         filled = now
     }
 }

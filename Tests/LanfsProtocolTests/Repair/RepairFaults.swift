@@ -14,7 +14,8 @@ extension RepairWorld {
         let server = random.below(servers.count)
         switch random.below(12) {
         case 0..<4: crash(server, for: random.pick([1, 4, 8, 17, 22, 40]))
-        case 4..<8: partition()
+        case 4: pause(server, for: random.pick([2, 7, 19, 23, 45]))
+        case 5..<8: partition()
         case 8..<10: try rot(server)
         default: try loseDisk(server)
         }
@@ -26,6 +27,22 @@ extension RepairWorld {
         note(4, UInt64(server))
         stop(server)
         push(.restart(server), in: Int64(seconds) * Self.second + Int64(random.below(3000)) * Self.millisecond)
+    }
+
+    /// Stopped, asleep, or starved: then its clock has moved on, and what it did not read is all there at once.
+    private mutating func pause(_ server: Int, for seconds: Int) {
+        guard servers[server].isUp, !servers[server].isPaused else { return }
+        counts.pauses += 1
+        servers[server].isPaused = true
+        push(.resume(server), in: Int64(seconds) * Self.second)
+    }
+
+    mutating func resume(_ server: Int) {
+        servers[server].isPaused = false
+        for event in servers[server].inbox.shuffled(using: &random) {
+            push(event, in: Int64(random.below(20)) * Self.millisecond)
+        }
+        servers[server].inbox = []
     }
 
     /// Down for about as long as the grace, up for a moment, again and again.
@@ -103,7 +120,7 @@ extension RepairWorld {
         note(5, UInt64(server))
         stop(server)
         let held = servers[server].disk.keys.sorted()
-        for block in held where isGood(block, server) { servers[server].lost[block] = now }
+        for block in held where hasBytes(block, server) { servers[server].lost[block] = now }
         servers[server].disk = [:]
         servers[server].newestSweep = 0
         for index in client.uploads.indices {
@@ -151,7 +168,7 @@ extension RepairWorld {
         guard !held.isEmpty else { return }
         let block = random.pick(held)
         counts.lies += 1
-        if isGood(block, server) { servers[server].lost[block] = now }
+        if hasBytes(block, server) { servers[server].lost[block] = now }
         servers[server].disk[block] = nil
         servers[server].prepared[block] = servers[server].nonces
     }

@@ -118,6 +118,7 @@ extension RepairWorld {
     /// No more faults: links work, everybody who is not dead is back, the dead are known to be gone.
     mutating func heal() throws {
         isHealed = true
+        for server in servers.indices { resume(server) }
         for index in links.indices { links[index] = 0 }
         client.uploads = []
         client.collection = nil

@@ -14,8 +14,10 @@ struct RepairWorld {
         case reusesNonce
         /// A proof does not say whose it is.
         case proofWithoutNames
-        /// Whoever holds the block proves it, whatever its configuration and rank.
-        case provesUnderAnyConfig
+        /// B2: what is not on disk yet is proven.
+        case provesUnflushed
+        /// G1: who proves keeps its older tag, and so does who is asked what it holds.
+        case provesWithoutTag
         /// B5: the rest goes on as if silence were enough.
         case repairsWithoutMajority
         /// B5: what was lost stays lost.
@@ -40,6 +42,7 @@ struct RepairWorld {
         case deliver(Envelope)
         case flushed(server: Int, run: Int, BlockID, then: Flushed)
         case restart(Int)
+        case resume(Int)
         case scrub(Int)
         case act
         case acknowledged(BlockID, tag: UInt64, by: Int)
@@ -89,6 +92,10 @@ struct RepairWorld {
     let loss: Double
     let duplication: Double
     let stalls: Double
+    /// How often the client takes a server for down that is not.
+    let misjudgement: Double
+    /// Milliseconds until what was written is on disk, at most.
+    let flushTime: Int
     var random: SplitMix64
     var now: Int64 = 0
     var heap = EventHeap<Event>()
@@ -118,6 +125,10 @@ struct RepairWorld {
         loss = random.pick([0, 0, 0.02, 0.1])
         duplication = random.pick([0, 0.05, 0.3])
         stalls = random.pick([0, 0.02, 0.1])
+        let (usualMisjudgement, usualFlushTime) = (random.pick([0.05, 0.3]), random.pick([300, 4000]))
+        // Stages on which the rarer mutants are seen sooner.
+        misjudgement = mutant == .provesWithoutTag ? 0.6 : usualMisjudgement
+        flushTime = mutant == .provesUnflushed ? 30_000 : usualFlushTime
         let ids = (0..<count).map { _ in random.id(ServerID.self) }
         // Sometimes one joins later.
         let founders = count > 3 && random.chance(0.3) ? Array(ids.dropLast()) : ids
@@ -164,12 +175,14 @@ struct RepairWorld {
         switch event {
         case .tick(let server, let run):
             guard servers[server].run == run, servers[server].isUp else { return }
-            try tick(server)
-        case .deliver(let envelope): try deliver(envelope)
+            if servers[server].isPaused { servers[server].inbox.append(event) } else { try tick(server) }
+        case .deliver(let envelope):
+            if servers[envelope.to].isPaused { servers[envelope.to].inbox.append(event) } else { try deliver(envelope) }
         case .flushed(let server, let run, let block, let then):
             guard servers[server].run == run, servers[server].isUp else { return }
             flushed(server, block, then)
         case .restart(let server): restart(server)
+        case .resume(let server): resume(server)
         case .scrub(let server): try scrub(server)
         case .act: try act()
         case .acknowledged(let block, let tag, let server): acknowledged(block, tag, server)
@@ -222,6 +235,7 @@ struct FaultCounts {
     var stalled = 0
     var partitions = 0
     var crashes = 0
+    var pauses = 0
     var flaps = 0
     var wiped = 0
     var dead = 0
@@ -233,6 +247,8 @@ struct FaultCounts {
     var collections = 0
     var sweeps = 0
     var copies = 0
+    /// To servers that had the block already.
+    var needless = 0
     var cancels = 0
     var refusedCopies = 0
     var proofs = 0
@@ -247,10 +263,10 @@ struct FaultCounts {
     private static var paths: [(name: String, key: WritableKeyPath<FaultCounts, Int>)] {
         [
             ("lost", \.lost), ("cut", \.cut), ("duplicated", \.duplicated), ("stalled", \.stalled),
-            ("partitions", \.partitions), ("crashes", \.crashes), ("flaps", \.flaps), ("wiped", \.wiped),
+            ("partitions", \.partitions), ("crashes", \.crashes), ("pauses", \.pauses), ("flaps", \.flaps), ("wiped", \.wiped),
             ("dead", \.dead), ("rot", \.rot), ("lies", \.lies), ("reconfigurations", \.reconfigurations),
             ("uploads", \.uploads), ("commits", \.commits), ("collections", \.collections), ("sweeps", \.sweeps),
-            ("copies", \.copies), ("cancels", \.cancels), ("refused copies", \.refusedCopies), ("proofs", \.proofs),
+            ("copies", \.copies), ("needless", \.needless), ("cancels", \.cancels), ("refused copies", \.refusedCopies), ("proofs", \.proofs),
             ("drops", \.drops),
         ]
     }

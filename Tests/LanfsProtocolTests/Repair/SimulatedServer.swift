@@ -20,6 +20,9 @@ struct SimulatedServer {
     /// Its disk is lost and it never comes back.
     var isDead = false
     var run = 0
+    /// Its process does not run; what comes in waits.
+    var isPaused = false
+    var inbox: [RepairWorld.Event] = []
     var config: VolumeConfig
     var disk: [BlockID: Copy] = [:]
     var newestSweep: UInt64 = 0
@@ -160,6 +163,8 @@ extension RepairWorld {
     /// What is not on disk is gone; the process is too.
     mutating func stop(_ server: Int) {
         servers[server].isUp = false
+        servers[server].isPaused = false
+        servers[server].inbox = []
         servers[server].removed = [:]
         servers[server].swept = SweptBlocks(limit: SimulatedServer.sweptLimit, memory: .seconds(Self.quarantine))
         for block in servers[server].disk.keys.sorted() where servers[server].disk[block]?.isDurable == false {
@@ -314,9 +319,9 @@ extension RepairWorld {
 
     /// Whatever the reason, the block is not on this disk any more.
     mutating func remove(_ block: BlockID, _ server: Int, _ reason: String) throws {
-        let wasGood = isGood(block, server)
+        let hadBytes = hasBytes(block, server)
         servers[server].disk[block] = nil
-        if wasGood { servers[server].lost[block] = now }
+        if hadBytes { servers[server].lost[block] = now }
         try checkLive(block, "\(reason) on server \(server)")
     }
 
@@ -361,7 +366,7 @@ extension RepairWorld {
             var held: [Bool] = []
             for entry in query.blocks {
                 let isHeld = servers[to].holds(entry.block)
-                if isHeld { raise(entry.block, entry.gcEpoch, to) }
+                if isHeld, mutant != .provesWithoutTag { raise(entry.block, entry.gcEpoch, to) }
                 held.append(isHeld || servers[to].isLiar)
             }
             send(.held(HoldingsAnswer(page: query.page, held: held)), from: to, to: from)
@@ -402,15 +407,18 @@ extension RepairWorld {
             servers[to].disk[block] = SimulatedServer.Copy(tag: order.gcEpoch, trueTag: bytes.trueTag)
             push(
                 .flushed(server: to, run: servers[to].run, block, then: .copied(to: from)),
-                in: Int64(1 + random.below(300)) * Self.millisecond)
+                in: Int64(1 + random.below(isHealed ? 100 : flushTime)) * Self.millisecond)
             return
         case .present:
+            counts.needless += 1
             raise(block, order.gcEpoch, to)
             raiseTruth(block, bytes.trueTag, to)
             // Somebody else's copy may not be on disk yet: this sender hears when it is.
             if servers[to].disk[block]?.isDurable == false { return }
-        case .swept: counts.refusedCopies += 1
-        case .failed: break
+        case .swept:
+            counts.refusedCopies += 1
+        case .failed:
+            break
         }
         send(.copied(CopyAnswer(block: block, outcome: verdict)), from: to, to: from)
     }
@@ -429,6 +437,7 @@ extension RepairWorld {
         servers[to].nonces.insert(challenge.nonce)
         let block = challenge.block
         var holds = servers[to].holds(block)
+        if mutant == .provesUnflushed { holds = servers[to].disk[block]?.state == .live }
         if holds, servers[to].disk[block]?.isRotten == true {
             // B1: it is checked when it is read.
             try remove(block, to, "found rotten")
@@ -451,8 +460,8 @@ extension RepairWorld {
                 }
                 digest = random.id()
             }
-        } else if holds, servers[to].health.view.mayProve(challenge) || mutant == .provesUnderAnyConfig {
-            raise(block, challenge.gcEpoch, to)
+        } else if holds, servers[to].health.view.mayProve(challenge) {
+            if mutant != .provesWithoutTag { raise(block, challenge.gcEpoch, to) }
             counts.proofs += 1
             digest = truth
         }
@@ -484,7 +493,7 @@ extension RepairWorld {
         servers[server].disk[block] = copy
         push(
             .flushed(server: server, run: servers[server].run, block, then: .acknowledge(tag: tag)),
-            in: Int64(1 + random.below(300)) * Self.millisecond)
+            in: Int64(1 + random.below(isHealed ? 100 : flushTime)) * Self.millisecond)
     }
 
     /// G5 to G8; `gcEpoch` is `nil` for an ordinary free.
@@ -502,9 +511,9 @@ extension RepairWorld {
                 throw Violation("a sweep up to \(cutoff) took a copy that was uploaded under \(copy.trueTag)")
             }
             counts.sweeps += 1
-            let wasGood = isGood(block, server)
+            let hadBytes = hasBytes(block, server)
             servers[server].disk[block]?.state = .quarantined(until: now + Self.quarantine * Self.second)
-            if wasGood { servers[server].lost[block] = now }
+            if hadBytes { servers[server].lost[block] = now }
             _ = servers[server].plan.withdraw(block)
             servers[server].drop.withdraw(block)
             try checkLive(block, "swept on server \(server)")

@@ -47,7 +47,7 @@ extension RepairWorld {
         client.uploads[index].sent = now
         let upload = client.uploads[index]
         let up = BlockPlacement(config).ranking(of: upload.block).compactMap { places[$0] }
-            .filter { servers[$0].isUp && !random.chance(0.05) }
+            .filter { servers[$0].isUp && !random.chance(misjudgement) }
         for server in up.prefix(replicas) where !upload.acknowledgedBy.contains(server) {
             send(Envelope(from: nil, to: server, body: .put(upload.block, tag: upload.tag)))
         }
@@ -115,7 +115,8 @@ extension RepairWorld {
     private mutating func collect() throws {
         guard client.collection != nil else {
             guard now >= client.nextCollection else { return }
-            client.nextCollection = now + Int64(10 + random.below(30)) * Self.second
+            let pause = mutant == .provesWithoutTag ? 3 : 10 + random.below(30)
+            client.nextCollection = now + Int64(pause) * Self.second
             return beginCollection()
         }
         if client.listing < servers.count {
