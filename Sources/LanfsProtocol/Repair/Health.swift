@@ -38,7 +38,9 @@ public struct Health: Sendable {
     /// - Parameters:
     ///   - incarnation: random, drawn at the start of the process.
     ///   - now: the monotonic clock that every later call uses, from any origin.
-    public init(server: ServerID, incarnation: UInt128, config: VolumeConfig, timing: Timing = Timing(), now: Duration) {
+    public init(
+        server: ServerID, incarnation: UInt128, config: VolumeConfig, timing: Timing = Timing(), now: Duration
+    ) {
         self.server = server
         self.incarnation = incarnation
         self.timing = timing
@@ -54,8 +56,8 @@ public struct Health: Sendable {
             generation: generation, returns: returns)
     }
 
-    /// A newer configuration was chosen; what is known of members that stay is kept, but that another majority holds them
-    /// for lost is for the next tick to find. Older ones are ignored.
+    /// A newer configuration was chosen; what is known of members that stay is kept, but whether its majority
+    /// holds them for lost is for the next tick to find. Older ones are ignored.
     public mutating func reconfigure(_ next: VolumeConfig) {
         guard next.version > config.version else { return }
         contacts = next.servers.map { member in

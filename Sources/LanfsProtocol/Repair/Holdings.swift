@@ -1,5 +1,5 @@
-/// "Which of these do you hold?" A page of the asker's own blocks, with their tags: whoever holds one too raises its tag
-/// to the asker's if that is higher (G1), so that a sweep finds all copies of a block equally old.
+/// "Which of these do you hold?" A page of the asker's own blocks, with their tags: whoever holds one too raises its
+/// tag to the asker's if that is higher (G1), so that a sweep finds all copies of a block equally old.
 public struct HoldingsQuery: Equatable, Sendable {
     /// Blocks of one page.
     public static let limit = 1024

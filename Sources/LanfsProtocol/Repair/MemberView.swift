@@ -69,8 +69,8 @@ public struct MemberView: Sendable {
         return entry.state == .active && entry.weight > 0 && health(of: member) != .lost
     }
 
-    /// Whether this server need not hold the block: it is none of those where it belongs now. A draining server keeps all
-    /// it has: only a scan with the key ends its service (B6).
+    /// Whether this server need not hold the block: it is none of those where it belongs now. A draining server keeps
+    /// all it has: only a scan with the key ends its service (B6).
     func isSurplus(_ block: BlockID) -> Bool {
         counts(server) && !targets(of: block).contains(server)
     }

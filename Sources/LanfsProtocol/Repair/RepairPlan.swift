@@ -24,16 +24,16 @@ public struct RepairPlan: Sendable {
         public var answerTime: Duration = .seconds(2)
         /// A copy without an answer has failed after this.
         public var copyTime: Duration = .seconds(60)
-        /// Whether blocks that have R copies, but not on their targets, are moved there, after all others. `false` where
-        /// a new server shall not fill up from the old ones.
+        /// Whether blocks that have R copies, but not on their targets, are moved there, after all others. `false`
+        /// where a new server shall not fill up from the old ones.
         public var movesMisplaced = true
 
         public init() {}
     }
 
     public enum Effect: Equatable, Sendable {
-        /// Call `listed` with up to `limit` of this server's live blocks that follow, in id order. Not those in quarantine
-        /// (G7), nor those that are not on disk yet (B2).
+        /// Call `listed` with up to `limit` of this server's live blocks that follow, in id order. Not those in
+        /// quarantine (G7), nor those that are not on disk yet (B2).
         case list(after: BlockID?, limit: Int)
         case ask(ServerID, HoldingsQuery)
         /// Send a `CopyOrder` with the tag that the block has now; `finished` when it is answered. If it is gone or in
@@ -145,7 +145,9 @@ public struct RepairPlan: Sendable {
     public mutating func finished(
         _ block: BlockID, target: ServerID, _ outcome: CopyOutcome, now: Duration
     ) -> [Effect] {
-        guard let index = flights.firstIndex(where: { $0.entry.block == block && $0.target == target }) else { return [] }
+        guard let index = flights.firstIndex(where: { $0.entry.block == block && $0.target == target }) else {
+            return []
+        }
         var entry = flights.remove(at: index).entry
         switch outcome {
         case .stored, .present:

@@ -64,7 +64,8 @@ struct RepairQueue: Sendable {
         var high = entries.count
         while low < high {
             let middle = (low + high) / 2
-            if (entries[middle].copies, entries[middle].block) < (count, block) { low = middle + 1 } else { high = middle }
+            let isBefore = (entries[middle].copies, entries[middle].block) < (count, block)
+            if isBefore { low = middle + 1 } else { high = middle }
         }
         return low
     }

@@ -19,9 +19,9 @@ public struct SurplusDrop: Sendable {
     }
 
     public enum Effect: Equatable, Sendable {
-        /// Read this server's own copy, check it against its name (B1), and call `digested` with a challenge that carries
-        /// its present tag, and the copy's hashes after `challenge.prefix` for each of the provers; or `withdraw` if it
-        /// is not here whole any more.
+        /// Read this server's own copy, check it against its name (B1), and call `digested` with a challenge that
+        /// carries its present tag, and the copy's hashes after `challenge.prefix` for each of the provers; or
+        /// `withdraw` if it is not here whole any more.
         case digest(BlockID, nonce: UInt128, provers: [ServerID])
         case challenge(PossessionChallenge, to: ServerID)
         /// Delete the copy now, if its tag is still this one: a client that touched it meanwhile counts on it (G2).
@@ -130,8 +130,8 @@ public struct SurplusDrop: Sendable {
         return rounds[index].provers.map { .challenge(challenge, to: $0) }
     }
 
-    /// A prover's answer. The drop is decided here or never: at this moment everybody is alive, nothing changed since the
-    /// challenge, and all have proven.
+    /// A prover's answer. The drop is decided here or never: at this moment everybody is alive, nothing changed since
+    /// the challenge, and all have proven.
     public mutating func answered(_ answer: PossessionAnswer, from member: ServerID, now: Duration) -> [Effect] {
         guard let index = round(of: answer.block), rounds[index].nonce == answer.nonce,
             let prover = rounds[index].provers.firstIndex(of: member), prover < rounds[index].expected.count

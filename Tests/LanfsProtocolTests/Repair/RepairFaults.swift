@@ -152,8 +152,6 @@ extension RepairWorld {
         for block in servers[server].disk.keys.sorted() {
             guard let copy = servers[server].disk[block] else { continue }
             if copy.isRotten {
-                try perform(servers[server].plan.withdraw(block), server)
-                servers[server].drop.withdraw(block)
                 try remove(block, server, "found rotten")
             } else if case .quarantined(let until) = copy.state, until <= now {
                 servers[server].disk[block] = nil

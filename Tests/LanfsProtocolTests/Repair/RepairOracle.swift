@@ -37,8 +37,11 @@ extension RepairWorld {
         let view = servers[from].health.view
         guard !view.home(of: block).contains(servers[to].id) else { return }
         // Each of these mutants is looked for by the rule that it breaks.
-        guard hasMajority(from) || mutant == .ignoresReturn else { throw Violation("server \(from) replaces a member without a majority") }
-        guard view.targets(of: block).contains(servers[to].id) || mutant == .repairsWithoutMajority else {
+        guard hasMajority(from) || mutant == .ignoresReturn else {
+            throw Violation("server \(from) replaces a member without a majority")
+        }
+        let isTarget = view.targets(of: block).contains(servers[to].id)
+        guard isTarget || mutant == .repairsWithoutMajority else {
             throw Violation("server \(from) replaces a member that came back")
         }
     }
@@ -64,7 +67,8 @@ extension RepairWorld {
         }
         for other in proven where !servers[other].isLiar {
             guard let kept = servers[other].disk[block], kept.state == .live else { continue }
-            guard kept.tag >= copy.tag || !servers[server].health.view.home(of: block).contains(servers[other].id) else {
+            let isHome = servers[server].health.view.home(of: block).contains(servers[other].id)
+            guard kept.tag >= copy.tag || !isHome else {
                 throw Violation("a surplus copy is dropped that has a newer tag than those that stay")
             }
         }

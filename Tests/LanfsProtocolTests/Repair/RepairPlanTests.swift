@@ -73,7 +73,8 @@ struct RepairPlanTests {
     @Test("copies what has the fewest copies first, at its rate, and a draining server's copy does not count")
     func order() {
         let drained = fixture.servers[3]
-        let blocks = fixture.blocks.filter { fixture.ranking($0, draining: drained).first == fixture.servers[0] }.prefix(6)
+        let own = fixture.blocks.filter { fixture.ranking($0, draining: drained).first == fixture.servers[0] }
+        let blocks = own.prefix(6)
         let config = fixture.config(draining: drained)
         var options = RepairPlan.Options()
         options.rate = UInt64(Limits.blockSize)

@@ -263,10 +263,12 @@ struct FaultCounts {
     private static var paths: [(name: String, key: WritableKeyPath<FaultCounts, Int>)] {
         [
             ("lost", \.lost), ("cut", \.cut), ("duplicated", \.duplicated), ("stalled", \.stalled),
-            ("partitions", \.partitions), ("crashes", \.crashes), ("pauses", \.pauses), ("flaps", \.flaps), ("wiped", \.wiped),
+            ("partitions", \.partitions), ("crashes", \.crashes), ("pauses", \.pauses), ("flaps", \.flaps),
+            ("wiped", \.wiped),
             ("dead", \.dead), ("rot", \.rot), ("lies", \.lies), ("reconfigurations", \.reconfigurations),
             ("uploads", \.uploads), ("commits", \.commits), ("collections", \.collections), ("sweeps", \.sweeps),
-            ("copies", \.copies), ("needless", \.needless), ("cancels", \.cancels), ("refused copies", \.refusedCopies), ("proofs", \.proofs),
+            ("copies", \.copies), ("needless", \.needless), ("cancels", \.cancels),
+            ("refused copies", \.refusedCopies), ("proofs", \.proofs),
             ("drops", \.drops),
         ]
     }

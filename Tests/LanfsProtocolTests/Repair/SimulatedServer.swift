@@ -292,8 +292,8 @@ extension RepairWorld {
             switch effect {
             case .digest(let block, let nonce, let provers):
                 guard let copy = servers[server].disk[block], copy.state == .live, !copy.isRotten else {
-                    if servers[server].disk[block]?.isRotten == true { try remove(block, server, "found rotten") }
                     servers[server].drop.withdraw(block)
+                    if servers[server].disk[block]?.isRotten == true { try remove(block, server, "found rotten") }
                     continue
                 }
                 let challenge = PossessionChallenge(
@@ -311,7 +311,6 @@ extension RepairWorld {
                 note(3, block.word0 ^ UInt64(server))
                 try checkDrop(block, copy, server)
                 counts.drops += 1
-                _ = servers[server].plan.withdraw(block)
                 try remove(block, server, "dropped as surplus")
             }
         }
@@ -321,8 +320,14 @@ extension RepairWorld {
     mutating func remove(_ block: BlockID, _ server: Int, _ reason: String) throws {
         let hadBytes = hasBytes(block, server)
         servers[server].disk[block] = nil
+        withdraw(block, server)
         if hadBytes { servers[server].lost[block] = now }
         try checkLive(block, "\(reason) on server \(server)")
+    }
+
+    private mutating func withdraw(_ block: BlockID, _ server: Int) {
+        counts.cancels += servers[server].plan.withdraw(block).count
+        servers[server].drop.withdraw(block)
     }
 
     // MARK: Messages
@@ -441,7 +446,6 @@ extension RepairWorld {
         if holds, servers[to].disk[block]?.isRotten == true {
             // B1: it is checked when it is read.
             try remove(block, to, "found rotten")
-            _ = servers[to].plan.withdraw(block)
             holds = false
         }
         var digest: PossessionDigest?
@@ -486,7 +490,10 @@ extension RepairWorld {
             return answerClient(block, tag, server)
         }
         var copy = servers[server].disk[block] ?? SimulatedServer.Copy(tag: tag, trueTag: tag)
-        if copy.isRotten { copy = SimulatedServer.Copy(tag: tag, trueTag: tag) }
+        if copy.isRotten {
+            withdraw(block, server)
+            copy = SimulatedServer.Copy(tag: tag, trueTag: tag)
+        }
         copy.state = .live
         copy.tag = max(copy.tag, tag)
         copy.trueTag = max(copy.trueTag, tag)
@@ -514,8 +521,7 @@ extension RepairWorld {
             let hadBytes = hasBytes(block, server)
             servers[server].disk[block]?.state = .quarantined(until: now + Self.quarantine * Self.second)
             if hadBytes { servers[server].lost[block] = now }
-            _ = servers[server].plan.withdraw(block)
-            servers[server].drop.withdraw(block)
+            withdraw(block, server)
             try checkLive(block, "swept on server \(server)")
         }
     }
