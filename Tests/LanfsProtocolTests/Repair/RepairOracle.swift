@@ -58,6 +58,8 @@ extension RepairWorld {
 
     /// 14: R others had the bytes, under a tag as high, when they were asked; and everybody is alive.
     func checkDrop(_ block: BlockID, _ copy: SimulatedServer.Copy, _ server: Int) throws {
+        // What a liar lets go of was never counted on.
+        guard !servers[server].isLiar else { return }
         let asked = now - 5 * Self.second
         let proven = servers.indices.filter { other in
             other != server && (hasBytes(block, other) || servers[other].lost[block] ?? .min >= asked)
