@@ -88,7 +88,7 @@ extension RepairWorld {
     /// G5: what a server freed or swept lately does not come back with a copy that is no newer.
     func checkStored(_ block: BlockID, trueTag: UInt64, _ server: Int) throws {
         guard let (cutoff, time) = servers[server].removed[block], trueTag <= cutoff,
-            now - time < Self.quarantine * Self.second * 98 / 100
+            now - time < Self.remembered
         else { return }
         throw Violation("server \(server) takes in a copy of what it swept")
     }

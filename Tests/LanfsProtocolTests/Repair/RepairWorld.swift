@@ -85,6 +85,8 @@ struct RepairWorld {
     static let grace: Int64 = 20
     static let age: Int64 = 45
     static let quarantine: Int64 = 60
+    /// How long a server has to remember a sweep, by the fastest clock.
+    static let remembered = quarantine * second * 98 / 100
 
     let seed: UInt64
     let mutant: Mutant?

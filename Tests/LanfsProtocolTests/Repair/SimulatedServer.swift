@@ -511,8 +511,9 @@ extension RepairWorld {
         }
         servers[server].swept.note(blocks, cutoff: cutoff, now: local(server))
         for block in blocks {
-            let highest = max(cutoff, servers[server].removed[block]?.cutoff ?? 0)
-            servers[server].removed[block] = (highest, now)
+            // What was named longer ago than quarantine lasts may be forgotten.
+            let old = servers[server].removed[block].flatMap { now - $0.time < Self.remembered ? $0.cutoff : nil }
+            servers[server].removed[block] = (max(cutoff, old ?? 0), now)
             guard let copy = servers[server].disk[block], copy.state == .live, copy.tag <= cutoff else { continue }
             guard copy.trueTag <= cutoff else {
                 throw Violation("a sweep up to \(cutoff) took a copy that was uploaded under \(copy.trueTag)")
