@@ -476,6 +476,8 @@ extension RepairWorld {
     private mutating func raise(_ block: BlockID, _ tag: UInt64, _ server: Int) {
         guard let old = servers[server].disk[block]?.tag, old < tag else { return }
         servers[server].disk[block]?.tag = tag
+        // Some client gave the block this tag, on another server.
+        raiseTruth(block, tag, server)
     }
 
     mutating func raiseTruth(_ block: BlockID, _ tag: UInt64, _ server: Int) {
