@@ -60,6 +60,7 @@ public struct RepairPlan: Sendable {
     private var pageNumber: UInt64 = 0
     private var passStart: Duration
     private var nextPass: Duration
+    private var ticked: Duration
 
     public init(view: MemberView, options: Options = Options(), now: Duration) {
         self.view = view
@@ -68,6 +69,7 @@ public struct RepairPlan: Sendable {
         queue = RepairQueue(limit: options.queueLimit)
         passStart = now
         nextPass = now
+        ticked = now
     }
 
     /// Blocks that wait, and copies on their way: bounded by the options.
@@ -95,8 +97,10 @@ public struct RepairPlan: Sendable {
         return effects
     }
 
-    /// At least every second, and the oftener the smoother.
+    /// At least every second, after `Health.tick` and `update`. No copy begins later than two seconds after it: a
+    /// process that was stopped finds old answers waiting, and would act on them by what it thought of the others before.
     public mutating func tick(now: Duration) -> [Effect] {
+        ticked = now
         let overdue = flights.filter { $0.deadline <= now }
         var effects: [Effect] = overdue.map { .cancel($0.entry.block, to: $0.target) }
         for flight in overdue { effects += finished(flight.entry.block, target: flight.target, .failed, now: now) }
@@ -213,6 +217,7 @@ public struct RepairPlan: Sendable {
     // MARK: Copying
 
     private mutating func dispatch(_ now: Duration) -> [Effect] {
+        guard now - ticked <= .seconds(2) else { return [] }
         var effects: [Effect] = []
         var index = 0
         while flights.count < options.copyLimit, index < queue.entries.count {

@@ -55,6 +55,7 @@ public struct SurplusDrop: Sendable {
     private var rounds: [Round] = []
     /// Where the search for due candidates goes on.
     private var cursor = BlockID.zero
+    private var ticked: Duration?
 
     public init(view: MemberView, options: Options = Options()) {
         self.view = view
@@ -92,9 +93,11 @@ public struct SurplusDrop: Sendable {
         }
     }
 
-    /// Every second.
+    /// Every second, after `Health.tick` and `update`. Nothing is dropped later than two seconds after it, because a
+    /// process that was stopped does not know yet who is alive.
     /// - Parameter nonce: 128 random bits that were never used before.
     public mutating func tick(nonce: UInt128, now: Duration) -> [Effect] {
+        ticked = now
         for round in rounds where round.deadline <= now { postpone(round.block, now) }
         rounds.removeAll { $0.deadline <= now }
         guard view.isCalm else { return [] }
@@ -134,7 +137,8 @@ public struct SurplusDrop: Sendable {
     /// the challenge, and all have proven.
     public mutating func answered(_ answer: PossessionAnswer, from member: ServerID, now: Duration) -> [Effect] {
         guard let index = round(of: answer.block), rounds[index].nonce == answer.nonce,
-            let prover = rounds[index].provers.firstIndex(of: member), prover < rounds[index].expected.count
+            let prover = rounds[index].provers.firstIndex(of: member), prover < rounds[index].expected.count,
+            let ticked, now - ticked <= .seconds(2)
         else { return [] }
         guard answer.digest == rounds[index].expected[prover], rounds[index].deadline > now else {
             rounds.remove(at: index)
