@@ -43,7 +43,8 @@ let package = Package(
             name: "LanfsCrypto", dependencies: ["CSodium", .product(name: "Crypto", package: "swift-crypto")],
             swiftSettings: swift),
         .target(name: "LanfsLocal", dependencies: [system], swiftSettings: swift),
-        .target(name: "LanfsProtocol", dependencies: ["LanfsCrypto"], swiftSettings: swift),
+        .target(
+            name: "LanfsProtocol", dependencies: ["LanfsCrypto"], exclude: ["Repair/README.md"], swiftSettings: swift),
         .target(
             name: "LanfsTree",
             dependencies: ["LanfsProtocol"],

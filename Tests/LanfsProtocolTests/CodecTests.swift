@@ -42,6 +42,9 @@ private struct Codec: Sendable, CustomTestStringConvertible {
         Codec(
             "response", sample: { $0.response() }, encode: { encoded($0.encode) },
             decode: { try decoded($0) { reader throws(DecodingError) in try Response(from: &reader) } }),
+        Codec(
+            "member message", sample: { $0.memberMessage() }, encode: { encoded($0.encode) },
+            decode: { try decoded($0) { reader throws(DecodingError) in try MemberMessage(from: &reader) } }),
     ]
 }
 
@@ -104,6 +107,36 @@ struct CodecTests {
             // A query's padding is the one thing that nobody reads.
             if codec.testDescription != "discovery query" { #expect(again == bytes, "seed \(seed)") }
         }
+    }
+}
+
+@Suite("A message between members")
+struct MemberMessageTests {
+    @Test("is never longer than its limit, and a longer page is not read")
+    func limit() throws {
+        let entry = HoldingsQuery.Entry(block: .zero, gcEpoch: .max)
+        let full = HoldingsQuery(page: .max, blocks: Array(repeating: entry, count: HoldingsQuery.limit))
+        #expect(encoded(MemberMessage.holdings(full).encode).count == MemberMessage.sizeLimit)
+        let longer = HoldingsQuery(page: 1, blocks: full.blocks + [entry])
+        let bytes = encoded(MemberMessage.holdings(longer).encode)
+        #expect(throws: DecodingError.self) {
+            try decoded(bytes) { reader throws(DecodingError) in try MemberMessage(from: &reader) }
+        }
+    }
+
+    @Test("has a place for each of the 255 servers")
+    func places() {
+        var set = MemberSet()
+        for place in [0, 127, 128, 254, 255, 256, -1, .max] { set.insert(place) }
+        #expect((0..<256).filter(set.contains) == [0, 127, 128, 254, 255])
+        #expect(!set.contains(256) && !set.contains(-1) && !set.contains(.min))
+    }
+
+    @Test("says nothing about blocks that it was not asked for")
+    func answers() {
+        let answer = HoldingsAnswer(page: 1, held: [true, false, true])
+        #expect((0..<20).filter(answer.holds) == [0, 2])
+        #expect(!answer.holds(-1) && answer.covers(3) && !answer.covers(9))
     }
 }
 

@@ -113,6 +113,24 @@ extension SplitMix64 {
         return pick(responses)
     }
 
+    mutating func memberMessage() -> MemberMessage {
+        var hears = MemberSet()
+        for _ in 0..<below(20) { hears.insert(below(256)) }
+        let messages: [MemberMessage] = [
+            .heartbeat(Heartbeat(incarnation: wide(), number: next(), configVersion: next(), hears: hears)),
+            .holdings(
+                HoldingsQuery(
+                    page: next(), blocks: list(upTo: 9) { HoldingsQuery.Entry(block: $0.id(), gcEpoch: $0.next()) })),
+            .held(HoldingsAnswer(page: next(), held: list(upTo: 30) { $0.chance(0.5) })),
+            .copy(CopyOrder(block: id(), length: UInt32(below(Limits.blockSize)), gcEpoch: next())),
+            .copied(CopyAnswer(block: id(), outcome: pick([.stored, .present, .swept, .failed]))),
+            .challenge(
+                PossessionChallenge(block: id(), nonce: wide(), configVersion: next(), gcEpoch: next())),
+            .possession(PossessionAnswer(block: id(), nonce: wide(), digest: maybe { $0.id() })),
+        ]
+        return pick(messages)
+    }
+
     mutating func discoveryAnswer() -> DiscoveryAnswer {
         DiscoveryAnswer(
             nonce: wide(), server: id(), port: UInt16(truncatingIfNeeded: next()), capacity: next(), free: next(),

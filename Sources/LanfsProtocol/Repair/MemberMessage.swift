@@ -1,0 +1,66 @@
+/// What the members of a volume tell each other, over connections that prove who is at the other end. An order carries
+/// block bytes, announced by `payloadLength`; they follow the sealed message raw.
+public enum MemberMessage: Equatable, Sendable {
+    case heartbeat(Heartbeat)
+    case holdings(HoldingsQuery)
+    case held(HoldingsAnswer)
+    case copy(CopyOrder)
+    case copied(CopyAnswer)
+    case challenge(PossessionChallenge)
+    case possession(PossessionAnswer)
+}
+
+extension MemberMessage {
+    /// The longest encoding: a full page of holdings.
+    public static let sizeLimit = 1 + 8 + 4 + HoldingsQuery.limit * 40
+
+    private enum Code: UInt8 {
+        case heartbeat = 1, holdings, held, copy, copied, challenge, possession
+    }
+
+    /// Bytes that follow the message raw.
+    public var payloadLength: Int {
+        if case .copy(let order) = self { Int(order.length) } else { 0 }
+    }
+
+    public func encode(into writer: inout ByteWriter) {
+        switch self {
+        case .heartbeat(let heartbeat):
+            writer.append(Code.heartbeat.rawValue)
+            heartbeat.encode(into: &writer)
+        case .holdings(let query):
+            writer.append(Code.holdings.rawValue)
+            query.encode(into: &writer)
+        case .held(let answer):
+            writer.append(Code.held.rawValue)
+            answer.encode(into: &writer)
+        case .copy(let order):
+            writer.append(Code.copy.rawValue)
+            order.encode(into: &writer)
+        case .copied(let answer):
+            writer.append(Code.copied.rawValue)
+            answer.encode(into: &writer)
+        case .challenge(let challenge):
+            writer.append(Code.challenge.rawValue)
+            challenge.encode(into: &writer)
+        case .possession(let answer):
+            writer.append(Code.possession.rawValue)
+            answer.encode(into: &writer)
+        }
+    }
+
+    public init(from reader: inout ByteReader) throws(DecodingError) {
+        guard let code = Code(rawValue: try reader.integer()) else {
+            throw .invalid(what: "the kind of message between members")
+        }
+        switch code {
+        case .heartbeat: self = .heartbeat(try Heartbeat(from: &reader))
+        case .holdings: self = .holdings(try HoldingsQuery(from: &reader))
+        case .held: self = .held(try HoldingsAnswer(from: &reader))
+        case .copy: self = .copy(try CopyOrder(from: &reader))
+        case .copied: self = .copied(try CopyAnswer(from: &reader))
+        case .challenge: self = .challenge(try PossessionChallenge(from: &reader))
+        case .possession: self = .possession(try PossessionAnswer(from: &reader))
+        }
+    }
+}

@@ -1,0 +1,68 @@
+import Glibc
+import Testing
+
+@testable import LanfsProtocol
+
+/// `LANFS_SEED` replays one seed, `LANFS_SEEDS` says how many to run.
+private func environment(_ name: String) -> UInt64? {
+    getenv(name).flatMap { UInt64(String(cString: $0)) }
+}
+
+private struct Outcome: Equatable {
+    var violation: String?
+    var trace: UInt64
+    var events: Int
+}
+
+private func outcome(seed: UInt64, mutant: RepairWorld.Mutant? = nil, counts: inout FaultCounts) -> Outcome {
+    var world = RepairWorld(seed: seed, mutant: mutant)
+    var violation: String?
+    do { try world.run() } catch { violation = "\(error)" }
+    counts += world.counts
+    return Outcome(violation: violation, trace: world.trace, events: world.events)
+}
+
+@Suite("Repair, simulated")
+struct RepairSimulationTests {
+    @Test("keeps every block under loss, partitions, crashes, lost disks, rot, lies and flapping")
+    func keepsEveryRule() {
+        let seeds = environment("LANFS_SEED").map { [$0] } ?? Array(0..<(environment("LANFS_SEEDS") ?? 12))
+        var counts = FaultCounts()
+        var events = 0
+        for seed in seeds {
+            let result = outcome(seed: seed, counts: &counts)
+            events += result.events
+            if let violation = result.violation {
+                Issue.record(
+                    """
+                    seed \(seed): \(violation)
+                    replay: LANFS_SEED=\(seed) swift test --filter RepairSimulationTests/keepsEveryRule
+                    """)
+                return
+            }
+        }
+        print("repair simulation: \(seeds.count) seeds, \(events) events: \(counts.description)")
+        #expect(counts.copies > seeds.count, "a simulation in which nothing is copied proves nothing")
+    }
+
+    @Test("runs the same way twice from the same seed")
+    func isExact() {
+        for seed: UInt64 in 1000..<1002 {
+            var counts = FaultCounts()
+            let first = outcome(seed: seed, counts: &counts)
+            #expect(first == outcome(seed: seed, counts: &counts), "seed \(seed)")
+        }
+    }
+
+    @Test("finds every rule that is broken on purpose", arguments: RepairWorld.Mutant.allCases)
+    func findsMutant(_ mutant: RepairWorld.Mutant) {
+        var counts = FaultCounts()
+        for seed: UInt64 in 0..<(environment("LANFS_MUTANT_SEEDS") ?? 1000) {
+            if let violation = outcome(seed: seed, mutant: mutant, counts: &counts).violation {
+                print("mutant \(mutant): seed \(seed): \(violation)")
+                return
+            }
+        }
+        Issue.record("no seed notices \(mutant)")
+    }
+}
