@@ -1,12 +1,6 @@
-import Glibc
 import Testing
 
 @testable import LanfsProtocol
-
-/// `LANFS_SEED` replays one seed, `LANFS_SEEDS` says how many to run.
-private func environment(_ name: String) -> UInt64? {
-    getenv(name).flatMap { UInt64(String(cString: $0)) }
-}
 
 private struct Outcome: Equatable {
     var violation: String?
