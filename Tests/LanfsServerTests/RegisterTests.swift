@@ -62,6 +62,33 @@ import Testing
         await second.stop()
     }
 
+    @Test("a carried block that was there before, and freed, is alive again on disk with the vote, not only in memory")
+    func carriesWhatWasThere() async throws {
+        let folder = try TemporaryFolder()
+        let key = VolumeKey.generate()
+        let server = try await startServer(in: folder)
+        let client = try await TestClient.open(server, key: key)
+        _ = try await RegisterDriver.create(client, keeper: server.identity)
+        let driver = RegisterDriver(client, keeper: server.identity)
+        _ = try await driver.acquire()
+        var random = SplitMix64(seed: 1)
+        let block = TestBlock(5000, &random)
+        #expect(try await client.put(block) == .done)
+        #expect(try await client.ask(.free(blocks: [block.id], gcEpoch: 0)) == .done)
+        #expect(try await client.ask(.flush) == .done)
+        #expect(try await client.status().blocks == 0)
+        driver.carried = [block]
+        #expect(try await driver.commit([1]).sequence == 1)
+        let left = try folder.copy()
+        await server.stop()
+
+        let again = try await startServer(in: left)
+        let reader = try await TestClient.open(again, key: key)
+        #expect(try await reader.status().blocks == 1)
+        #expect(try await RegisterDriver(reader, keeper: again.identity).acquire().sequence == 1)
+        await again.stop()
+    }
+
     @Test("a commit whose blocks are wrong or missing gets no vote")
     func carriesWrongly() async throws {
         let folder = try TemporaryFolder()

@@ -51,6 +51,19 @@ final class TemporaryFolder: Sendable {
     }
 
     deinit { removeAll(path.string) }
+
+    /// What a process that is killed now would leave.
+    func copy() throws -> TemporaryFolder {
+        let copy = try TemporaryFolder()
+        let words = ["cp", "-a", path.string + "/.", copy.path.string]
+        var arguments = words.map { strdup($0) } + [nil]
+        defer { for argument in arguments { free(argument) } }
+        var process: pid_t = 0
+        try #require(posix_spawnp(&process, "cp", nil, nil, &arguments, environ) == 0)
+        var status: Int32 = 0
+        try #require(waitpid(process, &status, 0) == process && status == 0)
+        return copy
+    }
 }
 
 private func removeAll(_ path: String) {
