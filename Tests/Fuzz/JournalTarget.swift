@@ -14,7 +14,7 @@ extension Target {
                 let folder = ScratchFolder()
                 let journal = try openJournal(folder)
                 for number in 0..<count {
-                    let block = CarriedBlock(id: sampleID(UInt64(number)), gcEpoch: 3, bytes: [UInt8](repeating: 1, count: 5000))
+                    let block = CarriedBlock(id: sampleID(UInt8(number)), gcEpoch: 3, bytes: [UInt8](repeating: 1, count: 5000))
                     try journal.append(
                         [UInt8](repeating: UInt8(number), count: number == 2 ? 4100 : 5),
                         carrying: number % 2 == 0 ? [block] : [])
