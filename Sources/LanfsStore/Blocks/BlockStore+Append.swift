@@ -122,7 +122,11 @@ extension BlockStore {
         let room = space.fileSystemRoom()
         guard room >= needed else { throw .full(.fileSystem, needed: needed, available: room, path: folder) }
         while true {
-            let number = state.withLock { state in
+            let number = try state.withLock { (state) throws(StoreError) in
+                // Only a file that somebody put there has a number near the end.
+                guard state.nextSegment < .max else {
+                    throw .stopped(path: folder, reason: "a segment has the highest number there can be; move it away")
+                }
                 defer { state.nextSegment += 1 }
                 return state.nextSegment
             }
