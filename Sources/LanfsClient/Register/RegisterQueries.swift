@@ -71,7 +71,7 @@ struct RegisterQueries: Sendable {
                 case .wake(let time): exchange.wake(at: time)
                 case .chosen(let record): return record
                 case .stuck: return nil
-                case .moved(let record): throw .damaged("the volume's epoch, which moved on to \(record.epoch + 1),")
+                case .moved(_, let epoch): throw .damaged("the volume's epoch, which moved on to \(epoch),")
                 }
             }
             guard let event = await events.next() else { throw .closed }

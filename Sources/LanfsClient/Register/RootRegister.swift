@@ -221,8 +221,8 @@ final class RootRegister: Sendable {
         case .tooLarge: finishCommit(.tooLarge)
         case .troubled(let keeper, let refusal):
             log.warning("keeper \(keeper.hex.prefix(16)) refused: \(refusal)")
-        case .moved(let record):
-            log.error("the volume moved on to epoch \(record.epoch + 1); open it again")
+        case .moved(_, let epoch):
+            log.error("the volume moved on to epoch \(epoch); open it again")
             finishAcquiring(nil)
         case .expired, .wanted: break
         }
