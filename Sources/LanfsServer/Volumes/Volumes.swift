@@ -105,7 +105,7 @@ final class Volumes: Sendable {
             if let known = served.withLock({ $0[volume] }) { return known }
             guard let directory = directory.withLock({ $0 }) else { throw .closed(path: "") }
             let blocks = try directory.volume(volume, quota: admission.quota(of: volume) ?? .max, create: true)
-            let register = try openRegister(volume, blocks, in: directory)
+            let register = try openRegister(volume, in: directory)
             let made = ServedVolume(volume, blocks: blocks, register: register, failures: failures)
             served.withLock { $0[volume] = made }
             // Made while the server was being stopped: nobody else would tell it.
@@ -114,9 +114,7 @@ final class Volumes: Sendable {
         }
     }
 
-    private func openRegister(
-        _ volume: VolumeID, _ blocks: BlockStore, in directory: StoreDirectory
-    ) throws(StoreError) -> RegisterLane {
+    private func openRegister(_ volume: VolumeID, in directory: StoreDirectory) throws(StoreError) -> RegisterLane {
         let journal: KeeperJournal?
         do throws(StoreError) {
             journal = try directory.journal(for: volume) { state in
@@ -132,7 +130,7 @@ final class Volumes: Sendable {
         }
         do throws(DecodingError) {
             return try RegisterLane(
-                server: server, volume: volume, journal: journal, blocks: blocks, threads: threads, eventLoop: eventLoop,
+                server: server, volume: volume, journal: journal, threads: threads, eventLoop: eventLoop,
                 failures: failures)
         } catch {
             throw .damaged(path: directory.path, reason: "the keeper's state of volume \(volume): \(error)")
