@@ -21,7 +21,11 @@ extension Target {
                     .commit(
                         blocks: [sampleID(1)], carrying: [Request.Carried(block: sampleID(2), length: 9, gcEpoch: 3)],
                         RegisterRequest(epoch: 1, sender: 7, chosen: chosen, body: bodies[3])),
-                ] + bodies.map { .register(RegisterRequest(epoch: 1, sender: 7, chosen: chosen, body: $0)) }
+                    .introduce(
+                        record: sampleRecord(),
+                        endpoints: [MemberEndpoints(server: sampleID(1), addresses: ["192.168.1.5:40000", "host:1"])]),
+                    .member(volume: sampleVolume, record: sampleRecord()),
+                ] + sampleMessages.map { .ask($0) } + bodies.map { .register(RegisterRequest(epoch: 1, sender: 7, chosen: chosen, body: $0)) }
             return requests.map { request in encoding { request.encode(into: &$0) } }
         },
         run: { bytes in
@@ -42,8 +46,14 @@ extension Target {
                     .done, .block(length: 9), .missing([sampleID(1), sampleID(2)]),
                     .listed([StoredBlock(block: sampleID(1), length: 2, gcEpoch: 3)]),
                     .status(ServerStatus(capacity: 4, free: 3, usedByVolume: 2, blocks: 1)),
-                    .refused(Refusal(.full, "the disk is full")),
-                ]
+                    .status(
+                        ServerStatus(
+                            capacity: 4, free: 3, usedByVolume: 2, blocks: 1,
+                            membership: MembershipStatus(
+                                epoch: 1, configVersion: 2, members: [.init(server: sampleID(1), health: .lost)],
+                                copiesWaiting: 3, copiesUnderWay: 1, repairRate: 9))),
+                    .refused(Refusal(.full, "the disk is full")), .record(sampleRecord()),
+                ] + sampleMessages.map { .told($0) }
                 + verdicts.map {
                     .register(
                         RegisterResponse(

@@ -98,6 +98,8 @@ extension SplitMix64 {
                 blocks: list(upTo: 9) { $0.id() },
                 carrying: list(upTo: 9) { Request.Carried(block: $0.id(), length: UInt32($0.next() % 7000), gcEpoch: $0.next()) },
                 registerRequest()), .status,
+            .introduce(record: record(), endpoints: list(upTo: 3) { $0.endpoints() }),
+            .member(volume: id(), record: record()), .ask(memberMessage()),
         ]
         return pick(requests)
     }
@@ -107,10 +109,25 @@ extension SplitMix64 {
             .done, .block(length: UInt32(below(1 << 20))), .missing(list(upTo: 9) { $0.id() }),
             .listed(list(upTo: 9) { StoredBlock(block: $0.id(), length: 9, gcEpoch: $0.next()) }),
             .register(registerResponse()),
-            .status(ServerStatus(capacity: next(), free: next(), usedByVolume: next(), blocks: next())),
-            .refused(Refusal(.full, "the disk is full")),
+            .status(
+                ServerStatus(
+                    capacity: next(), free: next(), usedByVolume: next(), blocks: next(),
+                    membership: maybe { $0.membership() })),
+            .refused(Refusal(.full, "the disk is full")), .told(memberMessage()), .record(record()),
         ]
         return pick(responses)
+    }
+
+    mutating func endpoints() -> MemberEndpoints {
+        MemberEndpoints(server: id(), addresses: list(upTo: 9) { "192.168.1.\($0.below(256)):40000" })
+    }
+
+    mutating func membership() -> MembershipStatus {
+        MembershipStatus(
+            epoch: next(), configVersion: next(),
+            members: list(upTo: 9) {
+                MembershipStatus.Seen(server: $0.id(), health: $0.pick([.alive, .suspect, .lost]))
+            }, copiesWaiting: 7, copiesUnderWay: 2, repairRate: next(), isDraining: chance(0.5))
     }
 
     mutating func memberMessage() -> MemberMessage {
@@ -127,6 +144,7 @@ extension SplitMix64 {
             .challenge(
                 PossessionChallenge(block: id(), nonce: wide(), configVersion: next(), gcEpoch: next())),
             .possession(PossessionAnswer(block: id(), nonce: wide(), digest: maybe { $0.id() })),
+            .wanted(id()),
         ]
         return pick(messages)
     }

@@ -185,6 +185,9 @@ extension Request {
         case .list: 64 * 1024
         case .register: 16 * 1024
         case .commit(let blocks, _, _): 16 * 1024 + 64 * blocks.count + 2 * payloadLength
+        case .introduce, .member: 16 * 1024
+        case .ask(.wanted): 512 + Limits.blockSize
+        case .ask: MemberMessage.sizeLimit + payloadLength
         case .open, .flush, .status: 512
         }
     }

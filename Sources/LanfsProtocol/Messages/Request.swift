@@ -26,6 +26,14 @@ public enum Request: Equatable, Sendable {
     /// sealed bytes of the carried ones, in order.
     case commit(blocks: [BlockID], carrying: [Carried], RegisterRequest)
     case status
+    /// A client's word on the volume: the newest chosen record it knows, whose config says who the members are, and
+    /// where they may be reached. Servers do not find each other before somebody has told them.
+    case introduce(record: RootRecord, endpoints: [MemberEndpoints])
+    /// Must come first where a server connects to another member of the volume, instead of `open`: who asks is proven by
+    /// the handshake, and that it is a member by the newest record that either of them has.
+    case member(volume: VolumeID, record: RootRecord)
+    /// From member to member; answered by `.told`, `.record` or `.done`.
+    case ask(MemberMessage)
 }
 
 extension Request {
@@ -46,7 +54,7 @@ extension Request {
     public static let blockLimit = 4096
 
     private enum Code: UInt8 {
-        case open = 1, put, get, flush, touch, free, sweep, list, register, status, commit
+        case open = 1, put, get, flush, touch, free, sweep, list, register, status, commit, introduce, member, ask
     }
 
     /// Bytes that follow the message raw.
@@ -54,6 +62,7 @@ extension Request {
         switch self {
         case .put(_, let length, _): Int(length)
         case .commit(_, let carried, _): carried.reduce(0) { $0 + Int($1.length) }
+        case .ask(let message): message.payloadLength
         default: 0
         }
     }
@@ -106,6 +115,17 @@ extension Request {
             request.encode(into: &writer)
         case .status:
             writer.append(Code.status.rawValue)
+        case .introduce(let record, let endpoints):
+            writer.append(Code.introduce.rawValue)
+            record.encode(into: &writer)
+            writer.append(list: endpoints) { $1.encode(into: &$0) }
+        case .member(let volume, let record):
+            writer.append(Code.member.rawValue)
+            writer.append(volume)
+            record.encode(into: &writer)
+        case .ask(let message):
+            writer.append(Code.ask.rawValue)
+            message.encode(into: &writer)
         }
     }
 
@@ -141,6 +161,12 @@ extension Request {
                 blocks: try Self.blocks(&reader), carrying: try Self.carried(&reader), try RegisterRequest(from: &reader))
         case .status:
             self = .status
+        case .introduce:
+            self = .introduce(record: try RootRecord(from: &reader), endpoints: try MemberEndpoints.list(from: &reader))
+        case .member:
+            self = .member(volume: try reader.id(), record: try RootRecord(from: &reader))
+        case .ask:
+            self = .ask(try MemberMessage(from: &reader))
         }
     }
 

@@ -8,6 +8,8 @@ public enum MemberMessage: Equatable, Sendable {
     case copied(CopyAnswer)
     case challenge(PossessionChallenge)
     case possession(PossessionAnswer)
+    /// "My copy of this block is lost, send me yours": answered by `copy`, or by nothing where there is none.
+    case wanted(BlockID)
 }
 
 extension MemberMessage {
@@ -15,7 +17,7 @@ extension MemberMessage {
     public static let sizeLimit = 1 + 8 + 4 + HoldingsQuery.limit * 40
 
     private enum Code: UInt8 {
-        case heartbeat = 1, holdings, held, copy, copied, challenge, possession
+        case heartbeat = 1, holdings, held, copy, copied, challenge, possession, wanted
     }
 
     /// Bytes that follow the message raw.
@@ -46,6 +48,9 @@ extension MemberMessage {
         case .possession(let answer):
             writer.append(Code.possession.rawValue)
             answer.encode(into: &writer)
+        case .wanted(let block):
+            writer.append(Code.wanted.rawValue)
+            writer.append(block)
         }
     }
 
@@ -61,6 +66,7 @@ extension MemberMessage {
         case .copied: self = .copied(try CopyAnswer(from: &reader))
         case .challenge: self = .challenge(try PossessionChallenge(from: &reader))
         case .possession: self = .possession(try PossessionAnswer(from: &reader))
+        case .wanted: self = .wanted(try reader.id())
         }
     }
 }

@@ -66,7 +66,8 @@ final class VolumeSession: Sendable {
         case .register(let request): volume.register.submit(call(request, id: id))
         case .status:
             threads.work { [connection, volumes, volume] in connection.reply(id, .status(volumes.status(of: volume))) }
-        case .open: connection.reply(id, .refused(Refusal(.invalid, "this connection is about a volume already")))
+        case .introduce, .ask: connection.reply(id, .refused(Refusal(.invalid, "not among clients")))
+        case .open, .member: connection.reply(id, .refused(Refusal(.invalid, "this connection is about a volume already")))
         }
     }
 

@@ -74,7 +74,7 @@ final class ServedVolume: Sendable {
                 try blocks.sweep(ids, gcEpoch: gcEpoch, cutoff: cutoff)
                 return .done
             case .list(let after): return .listed(blocks.list(after: after, limit: Self.listLimit))
-            case .open, .put, .get, .flush, .register, .commit, .status:
+            case .open, .put, .get, .flush, .register, .commit, .status, .introduce, .member, .ask:
                 return .refused(Refusal(.invalid, "not a request about blocks as a whole"))
             }
         } catch {
