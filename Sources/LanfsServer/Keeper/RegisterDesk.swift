@@ -45,6 +45,8 @@ struct RegisterDesk: Sendable {
     /// A state that the disk refused: nothing that could tell of it may leave before it is there.
     private var unpersisted: KeeperState?
     private var isClosed = false
+    /// Of the last record that was handed on as news.
+    private var told = (epoch: UInt64(0), version: UInt64(0))
 
     init(_ keeper: Keeper<RegisterVerifier>) {
         self.keeper = keeper
@@ -55,6 +57,15 @@ struct RegisterDesk: Sendable {
 
     /// When the first watch has waited long enough; `nil` when none waits.
     var nextDeadline: Duration? { parked.first?.until }
+
+    /// The record that is known to be chosen, if its configuration was not told yet.
+    mutating func takeNews() -> RootRecord? {
+        guard let record = keeper.state.accepted, record.ballot == keeper.state.learned,
+            (record.epoch, record.config.version) > told
+        else { return nil }
+        told = (record.epoch, record.config.version)
+        return record
+    }
 
     mutating func take(_ calls: [RegisterCall], now: Duration) -> Outcome {
         var outcome = Outcome(persist: unpersisted)

@@ -43,12 +43,14 @@ final class RegisterLane: Sendable {
     private let threads: DiskThreads
     private let eventLoop: any EventLoop
     private let failures: DiskFailures
+    private let onNews: @Sendable (RootRecord) -> Void
     private let origin = ContinuousClock.now
 
-    /// `journal`: `nil` when it cannot be trusted (A5): the keeper never votes again.
+    /// `journal`: `nil` when it cannot be trusted (A5): the keeper never votes again. `onNews` hears, on a thread that may
+    /// block, of chosen records with a configuration that is new; of the one there is at once.
     init(
         server: ServerID, volume: VolumeID, journal: KeeperJournal?, threads: DiskThreads, eventLoop: any EventLoop,
-        failures: DiskFailures
+        failures: DiskFailures, onNews: @escaping @Sendable (RootRecord) -> Void = { _ in }
     ) throws(DecodingError) {
         let recovery: KeeperRecovery =
             switch journal?.recovered {
@@ -58,11 +60,15 @@ final class RegisterLane: Sendable {
             }
         let keeper = Keeper(
             server: server, volume: volume, recovery: recovery, verifier: RegisterVerifier(), now: .zero)
-        desk = Mutex(RegisterDesk(keeper))
+        var desk = RegisterDesk(keeper)
+        let known = desk.takeNews()
+        self.desk = Mutex(desk)
+        self.onNews = onNews
         self.journal = journal
         self.threads = threads
         self.eventLoop = eventLoop
         self.failures = failures
+        if let known { onNews(known) }
     }
 
     /// Any thread; does not block.
@@ -119,8 +125,8 @@ final class RegisterLane: Sendable {
     private func carryOut(
         carrying blocks: [CarriedBlock], _ body: (inout RegisterDesk, Duration) -> RegisterDesk.Outcome
     ) {
-        let (outcome, deadline) = desk.withLock { desk in
-            (body(&desk, now), desk.nextDeadline)
+        let (outcome, deadline, news) = desk.withLock { desk in
+            (body(&desk, now), desk.nextDeadline, desk.takeNews())
         }
         for reply in outcome.ready { reply.call.answer(reply.response) }
         if let state = outcome.persist {
@@ -128,6 +134,7 @@ final class RegisterLane: Sendable {
             desk.withLock { $0.persisted(state, refusal == nil) }
             for reply in outcome.held { reply.call.answer(refusal.map { .refused($0) } ?? reply.response) }
         }
+        if let news { onNews(news) }
         if let deadline { setTimer(deadline) }
     }
 

@@ -5,7 +5,7 @@ import NIOCore
 import Synchronization
 
 /// What one connection asks of its volume. `received` is called in the order the client sent; answers leave in any.
-final class VolumeSession: Sendable {
+final class VolumeSession: OpenSession {
     fileprivate struct Flush {
         var id: RequestID
         var commit: Commit?
@@ -66,7 +66,12 @@ final class VolumeSession: Sendable {
         case .register(let request): volume.register.submit(call(request, id: id))
         case .status:
             threads.work { [connection, volumes, volume] in connection.reply(id, .status(volumes.status(of: volume))) }
-        case .introduce, .ask: connection.reply(id, .refused(Refusal(.invalid, "not among clients")))
+        case .introduce(let record, let endpoints):
+            threads.flush { [connection, volume] in
+                let isTaken = volume.members.introduced(record, endpoints)
+                connection.reply(id, isTaken ? .done : .refused(Refusal(.badProof, "the record is not this volume's")))
+            }
+        case .ask: connection.reply(id, .refused(.notMember))
         case .open, .member: connection.reply(id, .refused(Refusal(.invalid, "this connection is about a volume already")))
         }
     }
@@ -128,6 +133,9 @@ final class VolumeSession: Sendable {
     private func store(
         _ block: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64
     ) -> Result<BlockStore.PutOutcome, Refusal> {
+        if volume.members.context.isWitness {
+            return .failure(Refusal(.full, "this server is a witness: it keeps no blocks"))
+        }
         guard blockHash(bytes) == block else {
             return .failure(Refusal(.wrongHash, "the bytes sent as block \(block) are not that block"))
         }

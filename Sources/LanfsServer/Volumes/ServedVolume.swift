@@ -13,12 +13,14 @@ final class ServedVolume: Sendable {
     let blocks: BlockStore
     let register: RegisterLane
     let failures: DiskFailures
+    let members: VolumeMembers
     private let allocator = ByteBufferAllocator()
 
-    init(_ id: VolumeID, blocks: BlockStore, register: RegisterLane, failures: DiskFailures) {
+    init(_ id: VolumeID, blocks: BlockStore, register: RegisterLane, members: VolumeMembers, failures: DiskFailures) {
         self.id = id
         self.blocks = blocks
         self.register = register
+        self.members = members
         self.failures = failures
     }
 
@@ -69,9 +71,11 @@ final class ServedVolume: Sendable {
             case .touch(let ids, let gcEpoch): return .missing(try blocks.touch(ids, gcEpoch: gcEpoch))
             case .free(let ids, let gcEpoch):
                 try blocks.free(ids, gcEpoch: gcEpoch)
+                members.removed(ids, cutoff: gcEpoch)
                 return .done
             case .sweep(let ids, let gcEpoch, let cutoff):
                 try blocks.sweep(ids, gcEpoch: gcEpoch, cutoff: cutoff)
+                members.removed(ids, cutoff: cutoff)
                 return .done
             case .list(let after): return .listed(blocks.list(after: after, limit: Self.listLimit))
             case .open, .put, .get, .flush, .register, .commit, .status, .introduce, .member, .ask:
@@ -81,6 +85,12 @@ final class ServedVolume: Sendable {
             failures.report(error, "changing the state of blocks")
             return .refused(Refusal(error))
         }
+    }
+
+    /// Answers who waits for news of the register, and leaves the other members.
+    func endWaiting() {
+        register.close()
+        members.stop()
     }
 
     /// Reads and checks this fraction of the volume, going on where the last call ended; the blocks that were wrong.
