@@ -31,7 +31,7 @@ public final class Server: Sendable {
 
     private let listener: RPCListener
     private let discovery: DiscoveryResponder
-    private let volumes: Volumes
+    let volumes: Volumes
     private let pairings: ClientPairings
     private let threads: DiskThreads
     private let maintenance: Task<Void, Never>

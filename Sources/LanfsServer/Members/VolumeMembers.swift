@@ -162,6 +162,9 @@ final class VolumeMembers: Sendable {
         _ = try await connection.call(.introduce(record: record, endpoints: endpoints))
     }
 
+    /// It has connected to this server, so it can be reached: there is no reason to wait any longer.
+    func cameBy(_ server: ServerID) { state.withLock { $0.links[server] }?.found(at: []) }
+
     /// Where it is, it is looked for first the next time.
     private func reached(_ connection: RPCConnection) {
         if state.withLock({ $0.book.note([connection.address], of: connection.server) }) { saveBook() }

@@ -154,7 +154,8 @@ final class Session: RequestHandler {
         case .member(let volume, let record):
             guard let server = connection.client.flatMap({ ServerID($0.bytes) }) else { return .failure(.notMember) }
             return volumes.admit(server, of: volume, record, address: connection.address).map {
-                MemberSession(server, $0.members, connection: connection, threads: threads)
+                $0.members.cameBy(server)
+                return MemberSession(server, $0.members, connection: connection, threads: threads)
             }
         default: return .failure(Refusal(.invalid, "open a volume first"))
         }

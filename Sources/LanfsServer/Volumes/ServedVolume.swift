@@ -93,10 +93,16 @@ final class ServedVolume: Sendable {
         members.stop()
     }
 
-    /// Reads and checks this fraction of the volume, going on where the last call ended; the blocks that were wrong.
-    func scrub(_ fraction: Double) throws(StoreError) -> [BlockID] {
+    /// Tidies, then reads and checks this fraction of the volume, going on where the last call ended. What is bad is asked
+    /// for at the other members; returns it. Blocks.
+    func maintain(scrubbing fraction: Double) throws(StoreError) -> [BlockID] {
+        var rotten = try blocks.maintain().rotten
+        try register.settle()
         // At least one block a call, so that a small volume is checked as well.
         let budget = UInt64(Double(blocks.status().usedBytes) * fraction) + 1
-        return try blocks.scrubOn(budget: budget).rotten
+        rotten += try blocks.scrubOn(budget: budget).rotten
+        members.lost(rotten)
+        members.saveSwept()
+        return rotten
     }
 }

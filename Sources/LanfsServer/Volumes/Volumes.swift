@@ -93,7 +93,7 @@ final class Volumes: Sendable {
     private func admit(_ volume: VolumeID, address: String) -> Result<ServedVolume, Refusal> {
         if isClosing.load(ordering: .acquiring) { return .failure(.closing) }
         followList()
-        let known = served.withLock { $0[volume] }
+        let known = self[volume]
         let decision = admission.decide(
             volume, isKnown: known != nil, knownVolumes: count, isLocal: { LocalNetworks.contain(address) })
         if case .refused(let reason) = decision {
@@ -116,7 +116,7 @@ final class Volumes: Sendable {
     func admit(
         _ member: ServerID, of volume: VolumeID, _ record: RootRecord, address: String
     ) -> Result<ServedVolume, Refusal> {
-        if let known = served.withLock({ $0[volume] }) {
+        if let known = self[volume] {
             // Nobody's word is taken before the newest record is: it may say that the asker is gone.
             guard known.members.learn(record), known.members.isMember(member) else { return .failure(.notMember) }
             return admit(volume, address: address)
@@ -177,6 +177,8 @@ final class Volumes: Sendable {
         for volume in all { volume.blocks.setQuota(admission.quota(of: volume.id) ?? .max) }
     }
 
+    subscript(volume: VolumeID) -> ServedVolume? { served.withLock { $0[volume] } }
+
     private var all: [ServedVolume] { served.withLock { Array($0.values) } }
 
     // MARK: Answers
@@ -225,14 +227,9 @@ final class Volumes: Sendable {
         followList()
         for volume in all {
             do throws(StoreError) {
-                let report = try volume.blocks.maintain()
-                try volume.register.settle()
-                let rotten = report.rotten + (try volume.scrub(Self.maintenanceInterval / Self.scrubPeriod))
-                for block in rotten {
+                for block in try volume.maintain(scrubbing: Self.maintenanceInterval / Self.scrubPeriod) {
                     logger.error("a block went bad on disk", metadata: ["volume": "\(volume.id)", "block": "\(block)"])
                 }
-                volume.members.lost(rotten)
-                volume.members.saveSwept()
             } catch {
                 failures.report(error, "maintaining volume \(volume.id)")
             }
