@@ -220,6 +220,62 @@ import Testing
         await pool.stopAll()
     }
 
+    @Test("end with every block where it belongs, whatever happened to one after the other of them", arguments: [1, 2])
+    func soak(seed: UInt64) async throws {
+        let pool = try await Pool(4, replicas: 3) { options in
+            options.timing.grace = .milliseconds(400)
+            options.surplus.age = .milliseconds(100)
+        }
+        let record = pool.record()
+        try await pool.introduce(record)
+        try await pool.wait([0, 1, 2, 3], see: .alive, [0, 1, 2, 3])
+        var random = SplitMix64(seed: seed)
+        var blocks: [TestBlock] = []
+        func add(_ count: Int) async throws {
+            let fresh = (0..<count).map { _ in TestBlock(Int.random(in: 1...40_000, using: &random), &random) }
+            // As clients do, where W of them take it: with one server away there is one copy less.
+            try await pool.put(fresh, record)
+            blocks += fresh
+        }
+        try await add(20)
+        for _ in 0..<6 {
+            let victim = Int.random(in: 0..<4, using: &random)
+            let others = (0..<4).filter { $0 != victim }
+            switch Int.random(in: 0..<3, using: &random) {
+            case 0:
+                // Stopped at any moment of the copying, and started again before or after the others have given up.
+                await pool.stop(victim)
+                try await add(5)
+                try await Task.sleep(for: .milliseconds(Int.random(in: 0...1500, using: &random)))
+            case 1:
+                await pool.stop(victim)
+                // The others have all copies there are without it.
+                try await pool.wait(others, see: .lost, [victim])
+                for index in others { try await pool.wait(index, holds: Set(blocks.map(\.id))) }
+                try pool.wipe(victim)
+            default:
+                // One that belongs there, and so is not dropped meanwhile.
+                let held = pool.share(victim, of: blocks, record).intersection(try await pool.held(victim).map(\.block))
+                guard let block = blocks.first(where: { held.contains($0.id) }) else { continue }
+                try flipByte(of: block, in: pool.folders[victim])
+                #expect(try #require(pool.servers[victim]).scrubAll(pool.key.id) == [block.id])
+                continue
+            }
+            try await pool.start(victim)
+            try await add(3)
+        }
+        try await pool.wait([0, 1, 2, 3], see: .alive, [0, 1, 2, 3])
+        for index in 0..<4 {
+            try await pool.wait(index, holds: pool.share(index, of: blocks, record))
+            let client = try await pool.client(index)
+            for block in blocks where pool.share(index, of: blocks, record).contains(block.id) {
+                #expect(try await client.get(block.id) == block.array)
+            }
+            #expect(try #require(pool.servers[index]).scrubAll(pool.key.id).isEmpty)
+        }
+        await pool.stopAll()
+    }
+
     @Test("a witness takes no blocks, from clients or servers, and votes")
     func witness() async throws {
         let folder = try TemporaryFolder()
