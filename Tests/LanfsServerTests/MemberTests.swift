@@ -276,6 +276,64 @@ import Testing
         await pool.stopAll()
     }
 
+    @Test("pass a block on from one to the next, and say who did not take it")
+    func chain() async throws {
+        // No repair in the way.
+        let pool = try await Pool(4, replicas: 3) { $0.repair.rate = 1 }
+        try await pool.introduce(pool.record())
+        try await pool.wait([0, 1, 2, 3], see: .alive, [0, 1, 2, 3])
+        let client = try await pool.client(0)
+        var random = SplitMix64(seed: 8)
+        func pass(_ block: TestBlock, to servers: [Int], as name: BlockID? = nil) async throws -> Response {
+            let request = Request.pass(
+                block: name ?? block.id, length: UInt32(block.bytes.readableBytes), gcEpoch: 7,
+                to: servers.map { pool.ids[$0] })
+            return try await client.connection.call(request, payload: block.bytes).response
+        }
+        // Links that were made before both knew each other may still wait for their turn.
+        let probe = TestBlock(10, &random)
+        _ = try await eventually { try await pass(probe, to: [1, 2, 3]) == .done ? true : nil }
+        let blocks = (0..<12).map { TestBlock($0 % 2 == 0 ? 1_000_000 : 300, &random) }
+        try await withThrowingTaskGroup(of: Response.self) { group in
+            for block in blocks {
+                let request = Request.pass(
+                    block: block.id, length: UInt32(block.bytes.readableBytes), gcEpoch: 7, to: Array(pool.ids[2...]))
+                group.addTask { try await client.connection.call(request, payload: block.bytes).response }
+            }
+            for try await response in group { #expect(response == .done) }
+        }
+        for index in [0, 2, 3] {
+            let held = try await pool.held(index)
+            #expect(Set(held.map(\.block)) == Set(blocks.map(\.id) + [probe.id]))
+            #expect(held.allSatisfy { $0.gcEpoch == 7 })
+            #expect(try await pool.client(index).get(blocks[0].id) == blocks[0].array)
+        }
+        // A flush behind it vouches for it.
+        let last = TestBlock(500_000, &random)
+        let answer = client.send(
+            .pass(block: last.id, length: 500_000, gcEpoch: 7, to: [pool.ids[1]]), payload: last.bytes)
+        #expect(try await client.ask(.flush) == .done)
+        #expect(try await pool.held(0).contains { $0.block == last.id })
+        #expect(try await answer.response() == .done)
+        // Nobody is called that who is no member, or away; those behind it get it all the same.
+        await pool.stop(2)
+        let late = TestBlock(20_000, &random)
+        let response = try await client.connection.call(
+            .pass(block: late.id, length: 20_000, gcEpoch: 7, to: [.zero, pool.ids[2], pool.ids[3]]), payload: late.bytes
+        ).response
+        if response == .passed(failed: [.zero, pool.ids[2], pool.ids[3]]) {
+            // It was just leaving.
+            #expect(try await pass(late, to: [2, 3]) == .passed(failed: [pool.ids[2]]))
+        } else {
+            #expect(response == .passed(failed: [.zero, pool.ids[2]]))
+        }
+        #expect(try await pool.held(3).contains { $0.block == late.id })
+        // B1, by each of them.
+        guard case .passed(let failed) = try await pass(late, to: [3], as: last.id) else { throw Unexpected() }
+        #expect(Set(failed) == [pool.ids[0], pool.ids[3]])
+        await pool.stopAll()
+    }
+
     @Test("a witness takes no blocks, from clients or servers, and votes")
     func witness() async throws {
         let folder = try TemporaryFolder()

@@ -6,13 +6,15 @@ import NIOCore
 /// What another member asks over the connection that it opened.
 final class MemberSession: OpenSession {
     private let member: ServerID
-    private let members: VolumeMembers
+    private let volume: ServedVolume
     private let connection: ServerConnection
     private let threads: DiskThreads
 
-    init(_ member: ServerID, _ members: VolumeMembers, connection: ServerConnection, threads: DiskThreads) {
+    private var members: VolumeMembers { volume.members }
+
+    init(_ member: ServerID, _ volume: ServedVolume, connection: ServerConnection, threads: DiskThreads) {
         self.member = member
-        self.members = members
+        self.volume = volume
         self.connection = connection
         self.threads = threads
     }
@@ -61,7 +63,12 @@ final class MemberSession: OpenSession {
             guard let (bytes, gcEpoch) = members.verified(block) else { return connection.reply(id, .done) }
             let order = CopyOrder(block: block, length: UInt32(bytes.count), gcEpoch: gcEpoch)
             connection.reply(id, .told(.copy(order)), payload: ByteBuffer(bytes: bytes))
-        case .held, .copied, .possession:
+        case .pass(let order, let servers):
+            volume.pass(order, payload ?? ByteBuffer(), to: servers) { _ in
+            } answer: { failed in
+                self.reply(id, .passed(order.block, failed: failed))
+            }
+        case .held, .copied, .possession, .passed:
             connection.reply(id, .refused(Refusal(.invalid, "an answer to nothing")))
         }
     }

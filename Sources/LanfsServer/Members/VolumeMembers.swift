@@ -70,8 +70,8 @@ final class VolumeMembers: Sendable {
     /// Connects to whoever is known, if this server listens already.
     func start() { follow([]) }
 
-    /// Takes the record and the addresses of somebody who has proven the volume's key; nil if the record is not the
-    /// volume's. Blocks.
+    /// Takes the record and the addresses that a client or another member sent; false if the record is not the volume's.
+    /// Blocks.
     func introduced(_ record: RootRecord, _ endpoints: [MemberEndpoints]) -> Bool {
         guard learn(record) else { return false }
         let fresh = state.withLock { state in endpoints.filter { state.book.note($0.addresses, of: $0.server) } }

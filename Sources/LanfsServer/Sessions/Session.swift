@@ -155,7 +155,7 @@ final class Session: RequestHandler {
             guard let server = connection.client.flatMap({ ServerID($0.bytes) }) else { return .failure(.notMember) }
             return volumes.admit(server, of: volume, record, address: connection.address).map {
                 $0.members.cameBy(server)
-                return MemberSession(server, $0.members, connection: connection, threads: threads)
+                return MemberSession(server, $0, connection: connection, threads: threads)
             }
         default: return .failure(Refusal(.invalid, "open a volume first"))
         }

@@ -60,6 +60,9 @@ final class VolumeSession: OpenSession {
     func received(_ request: Request, payload: ByteBuffer?, id: RequestID) {
         switch request {
         case .put(let block, _, let gcEpoch): put(block, payload ?? ByteBuffer(), gcEpoch: gcEpoch, id: id)
+        case .pass(let block, let length, let gcEpoch, let servers):
+            let order = CopyOrder(block: block, length: length, gcEpoch: gcEpoch)
+            pass(order, payload ?? ByteBuffer(), to: servers, id: id)
         case .get(let block, let offset, let length): get(block, offset: Int(offset), length: Int(length), id: id)
         case .flush, .commit, .touch, .free, .sweep, .list:
             carryOut(state.withLock { $0.order.wait(request, payload: payload, id: id) })
@@ -118,7 +121,7 @@ final class VolumeSession: OpenSession {
         for put in puts {
             var refusal: Refusal?
             if case .failure(let reason) = put.payload.withUnsafeReadableBytes({
-                store(put.block, $0, gcEpoch: put.gcEpoch)
+                volume.store(put.block, $0, gcEpoch: put.gcEpoch)
             }) {
                 refusal = reason
             }
@@ -129,21 +132,13 @@ final class VolumeSession: OpenSession {
         for (id, response) in answers { connection.reply(id, response) }
     }
 
-    /// B1: nothing is stored under a name that does not prove it.
-    private func store(
-        _ block: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64
-    ) -> Result<BlockStore.PutOutcome, Refusal> {
-        if volume.members.context.isWitness {
-            return .failure(Refusal(.full, "this server is a witness: it keeps no blocks"))
-        }
-        guard blockHash(bytes) == block else {
-            return .failure(Refusal(.wrongHash, "the bytes sent as block \(block) are not that block"))
-        }
-        do throws(StoreError) {
-            return .success(try volume.blocks.put(block, bytes, gcEpoch: gcEpoch))
-        } catch {
-            volume.failures.report(error, "storing a block")
-            return .failure(Refusal(error))
+    /// The next server gets it while this one stores it.
+    private func pass(_ order: CopyOrder, _ payload: ByteBuffer, to servers: [ServerID], id: RequestID) {
+        let number = state.withLock { $0.order.began() }
+        volume.pass(order, payload, to: servers) { refusal in
+            self.carryOut(self.state.withLock { $0.order.finished(number, refusal) }, onWorker: true)
+        } answer: { [connection] failed in
+            connection.reply(id, failed.isEmpty ? .done : .passed(failed: failed))
         }
     }
 
@@ -225,7 +220,7 @@ final class VolumeSession: OpenSession {
         guard let commit = flush.commit, flush.refusal == nil else { return }
         flush.needsDisk = !commit.blocks.isEmpty
         for block in commit.carried {
-            switch block.bytes.withUnsafeBytes({ store(block.id, $0, gcEpoch: block.gcEpoch) }) {
+            switch block.bytes.withUnsafeBytes({ volume.store(block.id, $0, gcEpoch: block.gcEpoch) }) {
             case .success(.stored): break
             case .success(.present): flush.needsDisk = true
             case .failure(let refusal):

@@ -64,6 +64,24 @@ final class ServedVolume: Sendable {
         return count == 0 ? nil : buffer
     }
 
+    /// B1: nothing is stored under a name that does not prove it. Blocks the thread.
+    func store(
+        _ block: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64
+    ) -> Result<BlockStore.PutOutcome, Refusal> {
+        if members.context.isWitness {
+            return .failure(Refusal(.full, "this server is a witness: it keeps no blocks"))
+        }
+        guard blockHash(bytes) == block else {
+            return .failure(Refusal(.wrongHash, "the bytes sent as block \(block) are not that block"))
+        }
+        do throws(StoreError) {
+            return .success(try blocks.put(block, bytes, gcEpoch: gcEpoch))
+        } catch {
+            failures.report(error, "storing a block")
+            return .failure(Refusal(error))
+        }
+    }
+
     /// What is about blocks as a whole. Blocks the thread.
     func answer(_ request: Request) -> Response {
         do throws(StoreError) {
@@ -78,7 +96,7 @@ final class ServedVolume: Sendable {
                 members.removed(ids, cutoff: cutoff)
                 return .done
             case .list(let after): return .listed(blocks.list(after: after, limit: Self.listLimit))
-            case .open, .put, .get, .flush, .register, .commit, .status, .introduce, .member, .ask:
+            case .open, .put, .pass, .get, .flush, .register, .commit, .status, .introduce, .member, .ask:
                 return .refused(Refusal(.invalid, "not a request about blocks as a whole"))
             }
         } catch {
