@@ -15,10 +15,15 @@ final class Pool {
     private(set) var ids: [ServerID] = []
     private var addresses: [String] = []
     let replicas: UInt8
+    private let discoveryPort: Int
     private let configure: (inout MemberOptions) -> Void
 
     /// The options are quick; `configure` changes them.
-    init(_ count: Int, replicas: UInt8 = 2, _ configure: @escaping (inout MemberOptions) -> Void = { _ in }) async throws {
+    init(
+        _ count: Int, replicas: UInt8 = 2, discoveryPort: Int = 0,
+        _ configure: @escaping (inout MemberOptions) -> Void = { _ in }
+    ) async throws {
+        self.discoveryPort = discoveryPort
         self.replicas = replicas
         self.configure = configure
         for _ in 0..<count { try await add() }
@@ -45,7 +50,10 @@ final class Pool {
         options.surplus.proofTime = .seconds(5)
         options.surplus.retry = .milliseconds(300)
         configure(&options)
-        servers[index] = try await startServer(in: folders[index]) { $0.members = options }
+        servers[index] = try await startServer(in: folders[index]) {
+            $0.members = options
+            $0.discoveryPort = discoveryPort
+        }
     }
 
     func stop(_ index: Int) async {

@@ -22,6 +22,18 @@ import Testing
         await pool.stopAll()
     }
 
+    @Test("find each other by broadcast where nobody says an address")
+    func search() async throws {
+        let port = Int.random(in: 20_000..<60_000)
+        let pool = try await Pool(2, discoveryPort: port)
+        for index in 0..<2 {
+            let answer = try await pool.client(index).ask(.introduce(record: pool.record(), endpoints: []))
+            #expect(answer == .done)
+        }
+        try await pool.wait([0, 1], see: .alive, [0, 1])
+        await pool.stopAll()
+    }
+
     @Test("make up for one that is lost, and take their surplus back when it has come home")
     func lostAndBack() async throws {
         let pool = try await Pool(3) { options in

@@ -25,6 +25,8 @@ final class VolumeMembers: Sendable {
         /// `nil`: there is nobody else.
         var core: MemberCore?
         var links: [ServerID: ServerLink] = [:]
+        /// Why they last turned this server away, so that the log says it once.
+        var refusals: [ServerID: String] = [:]
         /// Copies that the core has not taken back.
         var copies: Set<Copy> = []
         var swept: SweptBlocks
@@ -151,14 +153,20 @@ final class VolumeMembers: Sendable {
 
     private func greet(_ connection: RPCConnection) async throws(NetworkError) {
         guard let record = state.withLock({ $0.book.record }) else { return }
-        if case .refused(let refusal) = try await connection.call(.member(volume: volume, record: record)).response {
-            throw .refused(server: fingerprint(of: connection.server.bytes), reason: refusal.detail)
+        let answer = try await connection.call(.member(volume: volume, record: record)).response
+        if case .refused(let refusal) = answer {
+            let error = NetworkError.refused(server: fingerprint(of: connection.server.bytes), reason: refusal.detail)
+            let isNews = state.withLock {
+                $0.refusals.updateValue(refusal.detail, forKey: connection.server) != refusal.detail
+            }
+            if isNews { context.logger.warning("\(error)", metadata: ["volume": "\(volume)"]) }
+            throw error
         }
+        state.withLock { $0.refusals[connection.server] = nil }
         context.threads.flush { [weak self] in self?.reached(connection) }
         // One that was set up anew knows nobody, and nobody else need come by.
-        let endpoints = state.withLock { $0.book.endpoints } + [
-            MemberEndpoints(server: context.server, addresses: context.own.known ?? [])
-        ]
+        let others = state.withLock { $0.book.endpoints }.filter { $0.server != context.server }
+        let endpoints = others + [MemberEndpoints(server: context.server, addresses: context.own.known ?? [])]
         _ = try await connection.call(.introduce(record: record, endpoints: endpoints))
     }
 
