@@ -82,9 +82,12 @@ final class Pool {
     }
 
     func record(
-        version: UInt64 = 1, of members: [Int]? = nil, _ states: [Int: Member.State] = [:], signedBy signer: VolumeKey? = nil
+        version: UInt64 = 1, of members: [Int]? = nil, _ states: [Int: Member.State] = [:],
+        signedBy signer: VolumeKey? = nil
     ) -> RootRecord {
-        let members = (members ?? Array(ids.indices)).map { Member(server: ids[$0], state: states[$0] ?? .active, weight: 10) }
+        let members = (members ?? Array(ids.indices)).map {
+            Member(server: ids[$0], state: states[$0] ?? .active, weight: 10)
+        }
         let config = VolumeConfig(
             version: version, servers: members, keepers: Keepers([members[0].server]), replicas: replicas)
         let ballot = Ballot(counter: version, proposer: 1)

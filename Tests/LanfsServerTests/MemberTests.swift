@@ -181,8 +181,11 @@ import Testing
         #expect(try await RegisterDriver.create(client, keeper: pool.ids[0]).reason == nil)
         // From its own keeper.
         let seen = try await eventually { try await client.status().membership }
-        #expect(seen == MembershipStatus(epoch: 1, configVersion: 1, members: [.init(server: pool.ids[0], health: .alive)]))
-        #expect(pool.servers[0]?.volumes[pool.key.id]?.members.state.withLock { $0.core == nil && $0.links.isEmpty } == true)
+        #expect(
+            seen == MembershipStatus(epoch: 1, configVersion: 1, members: [.init(server: pool.ids[0], health: .alive)]))
+        #expect(
+            pool.servers[0]?.volumes[pool.key.id]?.members.state.withLock { $0.core == nil && $0.links.isEmpty } == true
+        )
         await pool.stopAll()
     }
 
@@ -331,7 +334,8 @@ import Testing
         await pool.stop(2)
         let late = TestBlock(20_000, &random)
         let response = try await client.connection.call(
-            .pass(block: late.id, length: 20_000, gcEpoch: 7, to: [.zero, pool.ids[2], pool.ids[3]]), payload: late.bytes
+            .pass(block: late.id, length: 20_000, gcEpoch: 7, to: [.zero, pool.ids[2], pool.ids[3]]),
+            payload: late.bytes
         ).response
         if response == .passed(failed: [.zero, pool.ids[2], pool.ids[3]]) {
             // It was just leaving.
@@ -373,7 +377,10 @@ func flipByte(of block: TestBlock, in folder: TemporaryFolder) throws {
     for path in try allFiles(folder.path.string) where path.hasSuffix(".seg") {
         let file = FilePath(path)
         let bytes = try #require(try PrivateFile.read(file, limit: 1 << 30, secret: false))
-        guard let start = (0..<max(0, bytes.count - 64)).first(where: { bytes[$0] == piece[0] && Array(bytes[$0..<$0 + 64]) == piece })
+        guard
+            let start = (0..<max(0, bytes.count - 64)).first(where: {
+                bytes[$0] == piece[0] && Array(bytes[$0..<$0 + 64]) == piece
+            })
         else { continue }
         let descriptor = open(path, O_WRONLY)
         defer { close(descriptor) }

@@ -78,7 +78,10 @@ public struct SweptBlocks: Sendable {
     public mutating func restore(encoded bytes: [UInt8], now: Duration) throws(DecodingError) {
         var reader = ByteReader(bytes)
         let known = try reader.list(minimum: 48) { (reader) throws(DecodingError) in
-            (block: try reader.id(BlockID.self), cutoff: try reader.integer(UInt64.self), age: try reader.integer(UInt64.self))
+            (
+                block: try reader.id(BlockID.self), cutoff: try reader.integer(UInt64.self),
+                age: try reader.integer(UInt64.self)
+            )
         }
         try reader.finish()
         for known in known {

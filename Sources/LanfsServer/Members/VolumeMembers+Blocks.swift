@@ -47,7 +47,8 @@ extension VolumeMembers {
                 switch self.takeIn(order, payload) {
                 case .stored:
                     self.context.logger.info(
-                        "a block that went bad was replaced", metadata: ["volume": "\(self.volume)", "block": "\(block)"])
+                        "a block that went bad was replaced",
+                        metadata: ["volume": "\(self.volume)", "block": "\(block)"])
                 case .failed: self.heal(block, from: rest)
                 case .present, .swept: break
                 }

@@ -270,7 +270,9 @@ final class VolumeMembers: Sendable {
             return MembershipStatus(
                 epoch: record.epoch, configVersion: record.config.version,
                 members: members.map {
-                    .init(server: $0.server, health: $0.server == context.server ? .alive : view?.health(of: $0.server) ?? .suspect)
+                    .init(
+                        server: $0.server,
+                        health: $0.server == context.server ? .alive : view?.health(of: $0.server) ?? .suspect)
                 },
                 copiesWaiting: UInt32(clamping: state.core?.waiting ?? 0),
                 copiesUnderWay: UInt32(clamping: state.core?.copying ?? 0), repairRate: state.meter.rate(now: now),
