@@ -15,7 +15,7 @@ extension Target {
                 [
                     .open(volume: sampleVolume, proof: [UInt8](repeating: 1, count: 64)),
                     .put(block: sampleID(1), length: 100, gcEpoch: 2), .get(block: sampleID(1), offset: 5, length: 7),
-                    .flush, .touch(blocks: [sampleID(1), sampleID(2)], gcEpoch: 3),
+                    .flush(expecting: [sampleID(4)]), .touch(blocks: [sampleID(1), sampleID(2)], gcEpoch: 3),
                     .free(blocks: [sampleID(1)], gcEpoch: 3), .sweep(blocks: [sampleID(1)], gcEpoch: 3, cutoff: 2),
                     .list(after: nil), .list(after: sampleID(1)), .status,
                     .commit(

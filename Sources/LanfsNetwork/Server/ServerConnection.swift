@@ -180,7 +180,7 @@ extension Request {
         switch self {
         case .put(_, let length, _), .pass(_, let length, _, _): 512 + Int(length)
         case .get(_, _, let length): 512 + (length == 0 ? Limits.blockSize : min(Int(length), Limits.blockSize))
-        case .touch(let blocks, _): 512 + 64 * blocks.count
+        case .touch(let blocks, _), .flush(let blocks): 512 + 64 * blocks.count
         case .free(let blocks, _), .sweep(let blocks, _, _): 512 + 32 * blocks.count
         case .list: 64 * 1024
         case .register: 16 * 1024
@@ -188,7 +188,7 @@ extension Request {
         case .introduce, .member: 16 * 1024
         case .ask(.wanted): 512 + Limits.blockSize
         case .ask: MemberMessage.sizeLimit + payloadLength
-        case .open, .flush, .status: 512
+        case .open, .status: 512
         }
     }
 }

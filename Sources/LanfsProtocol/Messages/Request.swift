@@ -12,8 +12,9 @@ public enum Request: Equatable, Sendable {
     case pass(block: BlockID, length: UInt32, gcEpoch: UInt64, to: [ServerID])
     /// A range of a block; `length` 0 means all. Answered by `.block` with payload.
     case get(block: BlockID, offset: UInt32, length: UInt32)
-    /// Everything this connection put so far is on disk when this is answered (B2).
-    case flush
+    /// Everything this connection put so far is on disk when this is answered, by `.missing`: which of `expecting` are not
+    /// there all the same (B2).
+    case flush(expecting: [BlockID])
     /// Re-tag blocks before a commit refers to them (G2); answered by `.missing`.
     case touch(blocks: [BlockID], gcEpoch: UInt64)
     /// Ordinary frees of a commit's dead list (G8): quarantined, then deleted (G7).
@@ -91,8 +92,9 @@ extension Request {
             writer.append(block)
             writer.append(offset)
             writer.append(length)
-        case .flush:
+        case .flush(let blocks):
             writer.append(Code.flush.rawValue)
+            writer.append(list: blocks) { $0.append($1) }
         case .touch(let blocks, let gcEpoch):
             writer.append(Code.touch.rawValue)
             writer.append(list: blocks) { $0.append($1) }
@@ -157,7 +159,7 @@ extension Request {
         case .get:
             self = .get(block: try reader.id(), offset: try reader.integer(), length: try reader.integer())
         case .flush:
-            self = .flush
+            self = .flush(expecting: try Self.blocks(&reader))
         case .touch:
             self = .touch(blocks: try Self.blocks(&reader), gcEpoch: try reader.integer())
         case .free:

@@ -1,10 +1,10 @@
 /// What a server answers.
 public enum Response: Equatable, Sendable {
-    /// `open`, `put`, `flush`, `free`, `sweep`, `introduce`, `member`, and what is asked but has no answer: done.
+    /// `open`, `put`, `free`, `sweep`, `introduce`, `member`, and what is asked but has no answer: done.
     case done
     /// `get`: the payload has this many bytes.
     case block(length: UInt32)
-    /// `touch`, `commit`: these blocks are not here (or quarantined).
+    /// `flush`, `touch`, `commit`: these blocks are not here (or quarantined).
     case missing([BlockID])
     case listed([StoredBlock])
     case register(RegisterResponse)

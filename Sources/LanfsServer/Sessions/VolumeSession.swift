@@ -8,6 +8,8 @@ import Synchronization
 final class VolumeSession: OpenSession {
     fileprivate struct Flush {
         var id: RequestID
+        /// To be looked for once the disk is flushed.
+        var expected: [BlockID] = []
         var commit: Commit?
         var refusal: Refusal?
         /// The disk must be flushed for it. What a commit carries needs none: it goes to disk with the vote.
@@ -208,7 +210,7 @@ final class VolumeSession: OpenSession {
                 } else if let commit = flush.commit {
                     carryOut(commit, id: flush.id)
                 } else {
-                    connection.reply(flush.id, .done)
+                    connection.reply(flush.id, .missing(volume.blocks.missing(of: flush.expected)))
                 }
             }
         }
@@ -245,6 +247,7 @@ final class VolumeSession: OpenSession {
 extension VolumeSession.Flush {
     init(_ waiting: PutOrder.Waiting) {
         self.init(id: waiting.id, refusal: waiting.refusal)
+        if case .flush(let blocks) = waiting.request { expected = blocks }
         guard case .commit(let blocks, let carried, let request) = waiting.request else { return }
         var payload = waiting.payload ?? ByteBuffer()
         // Its length is the sum of theirs: the connection has seen to that.
