@@ -134,7 +134,7 @@ final class Pool {
             for block in blocks where placement.replicas(of: block.id).contains(ids[index]) {
                 #expect(try await client.put(block, gcEpoch: gcEpoch) == .done)
             }
-            #expect(try await client.ask(.flush) == .done)
+            #expect(try await client.ask(.flush(expecting: [])) == .missing([]))
         }
     }
 
