@@ -12,8 +12,8 @@ extension ServedVolume {
         stored: @escaping @Sendable (Refusal?) -> Void, answer: @escaping @Sendable ([ServerID]) -> Void
     ) {
         let halves = TwoHalves(answer)
-        members.pass(order, payload, to: servers) { halves.arrived($0) }
         members.context.threads.work { [self] in
+            members.pass(order, payload, to: servers) { halves.arrived($0) }
             var refusal: Refusal?
             if case .failure(let reason) = payload.withUnsafeReadableBytes({
                 store(order.block, $0, gcEpoch: order.gcEpoch)

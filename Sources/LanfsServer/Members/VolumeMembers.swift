@@ -54,7 +54,8 @@ final class VolumeMembers: Sendable {
         bookFile = FollowingFile(blocks.folder.appending("members"), logger: context.logger)
         sweptFile = FollowingFile(blocks.folder.appending("swept"), logger: context.logger)
         var book = MemberBook()
-        var swept = SweptBlocks(memory: context.quarantine)
+        // A day at least, however short quarantine is: somebody may be away for longer than that.
+        var swept = SweptBlocks(memory: max(context.quarantine, .seconds(24 * 3600)))
         do throws(DecodingError) {
             if let file = bookFile.read(limit: MemberBook.sizeLimit) { book = try MemberBook(encoded: file) }
             if let file = sweptFile.read(limit: 16 << 20) { try swept.restore(encoded: file, now: .zero) }
@@ -214,7 +215,7 @@ final class VolumeMembers: Sendable {
             guard !state.isStopped, var core = state.core.take() else { return ([], []) }
             let effects = body(&core, now)
             state.core = core
-            return (effects, state.news.look(at: core))
+            return (effects, state.news.look(at: core, now: now))
         }
         for line in lines { context.logger.info(line, metadata: ["volume": "\(volume)"]) }
         perform(effects)
