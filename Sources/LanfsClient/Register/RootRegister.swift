@@ -54,7 +54,7 @@ final class RootRegister: Sendable {
     private let state: Mutex<State>
     private let clock = ContinuousClock()
     private let origin = ContinuousClock.now
-    private let queries: RegisterQueries
+    let queries: RegisterQueries
     /// In the order things happened.
     let events: AsyncStream<Event>
     private let sink: AsyncStream<Event>.Continuation
@@ -156,6 +156,7 @@ final class RootRegister: Sendable {
         sink.finish()
     }
 
+    var epoch: UInt64 { state.withLock { $0.proposer.epoch } }
     var isHeld: Bool { state.withLock { $0.isHeld } }
 
     /// When the lease held now must no longer be trusted (L1).
