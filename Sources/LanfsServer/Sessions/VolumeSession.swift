@@ -113,12 +113,7 @@ final class VolumeSession: Sendable {
     private func carryOut(_ puts: [Put]) {
         var answers: [(id: RequestID, response: Response)] = []
         for put in puts {
-            var refusal: Refusal?
-            if case .failure(let reason) = put.payload.withUnsafeReadableBytes({
-                store(put.block, $0, gcEpoch: put.gcEpoch)
-            }) {
-                refusal = reason
-            }
+            let refusal = put.payload.withUnsafeReadableBytes { store(put.block, $0, gcEpoch: put.gcEpoch) }
             answers.append((put.id, refusal.map { .refused($0) } ?? .done))
             // A flush that waited for this put runs right here: all answers then leave in one packet.
             carryOut(state.withLock { $0.order.finished(put.number, refusal) }, onWorker: true)
@@ -126,19 +121,21 @@ final class VolumeSession: Sendable {
         for (id, response) in answers { connection.reply(id, response) }
     }
 
-    /// B1: nothing is stored under a name that does not prove it.
-    private func store(
-        _ block: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64
-    ) -> Result<BlockStore.PutOutcome, Refusal> {
-        guard blockHash(bytes) == block else {
-            return .failure(Refusal(.wrongHash, "the bytes sent as block \(block) are not that block"))
-        }
+    private func store(_ block: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64) -> Refusal? {
+        if let refusal = refuse(bytes, as: block) { return refusal }
         do throws(StoreError) {
-            return .success(try volume.blocks.put(block, bytes, gcEpoch: gcEpoch))
+            try volume.blocks.put(block, bytes, gcEpoch: gcEpoch)
+            return nil
         } catch {
             volume.failures.report(error, "storing a block")
-            return .failure(Refusal(error))
+            return Refusal(error)
         }
+    }
+
+    /// B1: nothing is stored under a name that does not prove it.
+    private func refuse(_ bytes: UnsafeRawBufferPointer, as block: BlockID) -> Refusal? {
+        blockHash(bytes) == block
+            ? nil : Refusal(.wrongHash, "the bytes sent as block \(block) are not that block")
     }
 
     private func get(_ block: BlockID, offset: Int, length: Int, id: RequestID) {
@@ -213,20 +210,13 @@ final class VolumeSession: Sendable {
         }
     }
 
-    /// Stores what a commit carries. One that was here before may have got a newer tag or left quarantine (G1, G7), which
-    /// only a flush brings to disk.
+    /// B1 for what a commit carries; the lane has it stored, while the journals are written.
     private func takeIn(_ flush: inout Flush) {
         guard let commit = flush.commit, flush.refusal == nil else { return }
         flush.needsDisk = !commit.blocks.isEmpty
-        for block in commit.carried {
-            switch block.bytes.withUnsafeBytes({ store(block.id, $0, gcEpoch: block.gcEpoch) }) {
-            case .success(.stored): break
-            case .success(.present): flush.needsDisk = true
-            case .failure(let refusal):
-                flush.refusal = refusal
-                return
-            }
-        }
+        flush.refusal = commit.carried.lazy.compactMap { block in
+            block.bytes.withUnsafeBytes { self.refuse($0, as: block.id) }
+        }.first
     }
 
     /// Asks the keeper if the blocks are there. A flush does not say that: a put before it may have been refused, or its

@@ -105,7 +105,7 @@ final class Volumes: Sendable {
             if let known = served.withLock({ $0[volume] }) { return known }
             guard let directory = directory.withLock({ $0 }) else { throw .closed(path: "") }
             let blocks = try directory.volume(volume, quota: admission.quota(of: volume) ?? .max, create: true)
-            let register = try openRegister(volume, in: directory)
+            let register = try openRegister(volume, blocks, in: directory)
             let made = ServedVolume(volume, blocks: blocks, register: register, failures: failures)
             served.withLock { $0[volume] = made }
             // Made while the server was being stopped: nobody else would tell it.
@@ -114,10 +114,16 @@ final class Volumes: Sendable {
         }
     }
 
-    private func openRegister(_ volume: VolumeID, in directory: StoreDirectory) throws(StoreError) -> RegisterLane {
+    private func openRegister(
+        _ volume: VolumeID, _ blocks: BlockStore, in directory: StoreDirectory
+    ) throws(StoreError) -> RegisterLane {
         let journal: KeeperJournal?
         do throws(StoreError) {
-            journal = try directory.journal(for: volume)
+            journal = try directory.journal(for: volume) { state in
+                // One that cannot even be read is for the lane to report, not to be passed over.
+                guard let record = (try? KeeperState(encoded: state))?.accepted else { return true }
+                return record.isSigned(for: volume, RegisterVerifier())
+            }
         } catch {
             guard case .amnesiac = error else { throw error }
             // A5: its blocks are as good as ever, but it has no vote any more.
@@ -126,7 +132,7 @@ final class Volumes: Sendable {
         }
         do throws(DecodingError) {
             return try RegisterLane(
-                server: server, volume: volume, journal: journal, threads: threads, eventLoop: eventLoop,
+                server: server, volume: volume, journal: journal, blocks: blocks, threads: threads, eventLoop: eventLoop,
                 failures: failures)
         } catch {
             throw .damaged(path: directory.path, reason: "the keeper's state of volume \(volume): \(error)")
