@@ -18,13 +18,13 @@ final class PairedWriter {
         if let context { _ = lanfs_io_destroy(context) }
     }
 
-    /// Returns when both writes have ended, whatever came of them.
+    /// Returns when both writes have ended, whatever came of them; `meanwhile` has run then.
     ///
     /// - Throws: why the first, or else the second, failed.
     func write(
-        _ bytes: UnsafeRawBufferPointer, to files: (OpenFile, OpenFile), at offset: UInt64
+        _ bytes: UnsafeRawBufferPointer, to files: (OpenFile, OpenFile), at offset: UInt64, meanwhile: () -> Void
     ) throws(StoreError) {
-        let done = submit(bytes, to: files, at: offset)
+        let done = submit(bytes, to: files, at: offset, meanwhile)
         let first = Self.finish(files.0, bytes, at: offset, done: done.0)
         let second = Self.finish(files.1, bytes, at: offset, done: done.1)
         try first.get()
@@ -33,9 +33,12 @@ final class PairedWriter {
 
     /// What became of each write: bytes, a negative error number, or nothing when it was not begun.
     private func submit(
-        _ bytes: UnsafeRawBufferPointer, to files: (OpenFile, OpenFile), at offset: UInt64
+        _ bytes: UnsafeRawBufferPointer, to files: (OpenFile, OpenFile), at offset: UInt64, _ meanwhile: () -> Void
     ) -> (Int64?, Int64?) {
-        guard let context else { return (nil, nil) }
+        guard let context else {
+            meanwhile()
+            return (nil, nil)
+        }
         var first = iocb()
         var second = iocb()
         Self.describe(&first, bytes, files.0, offset)
@@ -50,6 +53,7 @@ final class PairedWriter {
                         lanfs_io_submit(context, 2, $0)
                     }
                 }
+                meanwhile()
                 // The kernel reads our buffer until the last event has come.
                 var left = max(0, submitted)
                 while left > 0 {

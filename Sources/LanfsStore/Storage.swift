@@ -23,8 +23,8 @@ public protocol BlockStorage: Sendable {
 /// The half that keeps a keeper's register state.
 public protocol RegisterStorage: Sendable {
     var recovered: KeeperJournal.Recovery { get }
-    func submit(_ state: [UInt8], carrying blocks: [CarriedBlock]) throws(StoreError) -> KeeperJournal.Ticket
-    func wait(_ ticket: KeeperJournal.Ticket) throws(StoreError)
+    func append(_ state: [UInt8], carrying blocks: [CarriedBlock], meanwhile: () -> Void) throws(StoreError)
+    func settle() throws(StoreError)
 }
 
 extension BlockStore: BlockStorage {}

@@ -157,8 +157,11 @@ public final class StoreDirectory: Sendable {
 
     /// The register's journals of a volume (A5).
     ///
+    /// - Parameter isProven: whether a state found there may have been acknowledged; see `KeeperJournal`.
     /// - Throws: `StoreError.amnesiac` if it cannot be told what was acknowledged.
-    public func journal(for id: VolumeID) throws(StoreError) -> KeeperJournal {
+    public func journal(
+        for id: VolumeID, isProven: KeeperJournal.StateProof = { _ in true }
+    ) throws(StoreError) -> KeeperJournal {
         let folder = folder(of: id)
         let marker = folder.appending("keeper")
         try Disk.createDirectories(folder)
@@ -166,7 +169,7 @@ public final class StoreDirectory: Sendable {
         let mark = Monitor(blocks.mark())
         let journal = try KeeperJournal(
             folders: (folder.appending("keeper-a"), folder.appending("keeper-b")), volume: id,
-            mayBeNew: !Disk.exists(marker), hash: hash,
+            mayBeNew: !Disk.exists(marker), hash: hash, isProven: isProven,
             settle: { (carried, mayBeGone) throws(StoreError) in
                 try mark.withLock { (mark) throws(StoreError) in
                     try blocks.settle(carried, mayBeGone: mayBeGone, since: &mark)

@@ -1,3 +1,4 @@
+import Glibc
 import LanfsFileSystem
 import LanfsNetwork
 import LanfsProtocol
@@ -203,5 +204,106 @@ final class Cluster: Sendable {
         await saved
         #expect(try await volume.close() == nil)
         await cluster.stopAll()
+    }
+
+    @Test func `reads the other copy where one server gives wrong bytes`() async throws {
+        let cluster = Cluster()
+        let volume = try await cluster.make(of: 0..<3)
+        let bytes = pattern(1 << 20)
+        for number in 0..<6 { try await volume.put(bytes, as: "\(number)") }
+        try await volume.save().get()
+        #expect(try await volume.close() == nil)
+        try cluster.spoilBlocks(of: 1)
+        let again = try await cluster.open(at: [0, 1, 2])
+        for number in 0..<6 { #expect(try await again.contents(of: "\(number)") == bytes) }
+        _ = try await again.close()
+        await cluster.stopAll()
+    }
+
+    @Test func `takes in servers that it finds, and moves its keepers to them, over restarts`() async throws {
+        let cluster = Cluster()
+        try await cluster.start([0])
+        var volume = try await cluster.open(at: [0], create: true, joins: true)
+        try await volume.put(pattern(70_000), as: "alone")
+        try await volume.save().get()
+        var expected = ["alone": 70_000]
+        for (members, keepers) in [(2, 2), (3, 3), (6, 5)] {
+            try await cluster.start(volume.servers.lanes.count..<members)
+            try await volume.put(pattern(100), as: "takes the lease \(members)")
+            try await volume.tendMembership()
+            let name = "with \(members)"
+            try await volume.put(pattern(300_000 + members), as: name)
+            try await volume.save().get()
+            expected[name] = 300_000 + members
+            let config = volume.current { $0.chain.record.newestConfig }
+            #expect(config.servers.count == members)
+            #expect(config.keepers.members.count == keepers)
+            #expect(config.requiredCopies == 2)
+            #expect(try await volume.close() == nil)
+            for number in 0..<members { await cluster.stop(number) }
+            try await cluster.start(0..<members)
+            volume = try await cluster.open(at: [members - 1], joins: true)
+            for (name, size) in expected { #expect(try await volume.contents(of: name) == pattern(size)) }
+        }
+        #expect(try await volume.close() == nil)
+        await cluster.stopAll()
+    }
+
+    @Test func `goes on where a client died between sealing an epoch and beginning the next`() async throws {
+        let cluster = Cluster()
+        let volume = try await cluster.make(of: 0..<3)
+        try await volume.put(pattern(5000), as: "before")
+        try await volume.save().get()
+        let record = volume.current { $0.chain.record }
+        #expect(try await volume.close() == nil)
+
+        let servers = Servers(
+            .init(
+                volume: volume.id, key: volume.key, pins: ServerPins(cluster.laboratory.directories),
+                eventLoop: MultiThreadedEventLoopGroup.singleton.next(), surroundings: Surroundings(),
+                log: cluster.laboratory.log))
+        servers.reach(record.config.servers.map(\.server))
+        await servers.connect(3, of: record.config.servers.map(\.server), until: .now + .seconds(5))
+        let reaches = servers.transport(volume.blocks)
+        let dies = RegisterQueries(
+            volume: volume.id, sender: 7, signer: VolumeSigner(key: volume.key.signingKey), servers: servers,
+            transport: { server, request, completion in
+                if case .initialize = request.body { completion(.lost) } else { reaches(server, request, completion) }
+            })
+        let register = RootRegister(
+            proposer: Proposer(
+                id: 7, volume: volume.id, epoch: record.epoch, keepers: record.config.keepers, signer: dies.signer),
+            queries: dies, log: cluster.laboratory.log, eventLoop: servers.eventLoop)
+        let base = try #require(await register.acquire())
+        let next = Keepers(record.config.servers.map(\.server))
+        let outcome = await register.commit(
+            RootChange(contents: base.contents, gcEpoch: base.gcEpoch, sealedNext: next), on: base)
+        guard case .committed = outcome else { throw VolumeError.busy }
+        servers.close()
+
+        let again = try await cluster.open(at: [1, 0])
+        #expect(again.register.epoch == record.epoch + 1)
+        #expect(try await again.contents(of: "before") == pattern(5000))
+        // The lease of who sealed has to run out.
+        try await again.put(pattern(6000), as: "after")
+        try await again.save().get()
+        #expect(again.current { $0.chain.record.newestConfig.keepers } == next)
+        #expect(try await again.close() == nil)
+        await cluster.stopAll()
+    }
+}
+
+extension Cluster {
+    /// Changes bytes in the files that hold the server's blocks, behind its back.
+    func spoilBlocks(of number: Int) throws {
+        let folder = laboratory.folder.appending("data\(number)")
+        let script = """
+            find '\(folder)' -type f -size +200k | while read -r file; do
+              for place in $(seq 40000 9000 900000); do
+                printf 'spoiled' | dd of="$file" bs=1 seek=$place conv=notrunc status=none
+              done
+            done
+            """
+        #expect(script.withCString { system($0) } == 0)
     }
 }

@@ -94,4 +94,39 @@ struct RegisterSimulationTests {
         }
         Issue.record("no seed notices \(mutant)")
     }
+
+    @Test("agrees while keepers come and go, under any order of messages")
+    func agreesWhileMoving() {
+        let seeds = environment("LANFS_SEED").map { [$0] } ?? Array(0..<(environment("LANFS_SEEDS") ?? 200) * 5)
+        var (commits, epochs) = (0, 0)
+        for seed in seeds {
+            var scheduler = MoveScheduler(seed: seed)
+            do {
+                try scheduler.run()
+                commits += scheduler.oracle.commitCount
+                epochs += scheduler.oracle.epochCount - 1
+            } catch {
+                Issue.record(
+                    """
+                    seed \(seed): \(error)
+                    replay: LANFS_SEED=\(seed) swift test --filter RegisterSimulationTests/agreesWhileMoving
+                    """)
+                return
+            }
+        }
+        print("keeper moves: \(seeds.count) seeds, \(commits) commits, \(epochs) moves")
+        #expect(epochs > seeds.count / 2, "a simulation in which nothing moves proves nothing")
+    }
+
+    @Test("finds every rule of moving that is broken on purpose", arguments: MoveScheduler.Mutant.allCases)
+    func findsMovingMutant(_ mutant: MoveScheduler.Mutant) {
+        for seed: UInt64 in 0..<(environment("LANFS_MUTANT_SEEDS") ?? 1000) * 10 {
+            var scheduler = MoveScheduler(seed: seed, mutant: mutant)
+            do { try scheduler.run() } catch {
+                print("mutant \(mutant): seed \(seed): \(error)")
+                return
+            }
+        }
+        Issue.record("no seed notices \(mutant)")
+    }
 }

@@ -1,9 +1,9 @@
 import LanfsCrypto
-import LanfsProtocol
 import LanfsStore
 import Synchronization
 import Testing
 
+@testable import LanfsProtocol
 @testable import LanfsServer
 
 @Suite("The register on a server") struct RegisterTests {
@@ -119,6 +119,109 @@ import Testing
         await server.stop()
     }
 
+    @Test("a record that is not signed gets no vote although it was written down already, and a restart finds the one before")
+    func unsigned() async throws {
+        let folder = try TemporaryFolder()
+        let key = VolumeKey.generate()
+        let server = try await startServer(in: folder)
+        let client = try await TestClient.open(server, key: key)
+        _ = try await RegisterDriver.create(client, keeper: server.identity)
+        let driver = RegisterDriver(client, keeper: server.identity)
+        _ = try await driver.acquire()
+        let chosen = try await driver.commit([1])
+        var random = SplitMix64(seed: 1)
+        let block = TestBlock(5000, &random)
+        let forged = forgery(on: chosen)
+        let request = RegisterRequest(epoch: 1, sender: 9, body: .accept(forged, next: nil))
+        for carrying in [[], [block]] {
+            guard case .register(let response) = try await client.commit([], carrying: carrying, request) else {
+                throw Unexpected()
+            }
+            #expect(response.verdict == .refused(.invalid(.badSignature)))
+            let read = RegisterRequest(epoch: 1, sender: 9, body: .read(known: nil))
+            guard case .register(let found) = try await client.ask(.register(read)) else { throw Unexpected() }
+            #expect(found.verdict == .accepted(chosen.ballot, chosen))
+        }
+        driver.carried = [block]
+        #expect(try await driver.commit([2]).sequence == chosen.sequence + 1)
+        try await driver.release()
+        await server.stop()
+
+        // As if the power had failed between writing it down and looking at it.
+        var state = KeeperState()
+        state.epoch = 1
+        state.accepted = forged
+        try write(state, in: folder, key.id)
+        try await withKnownServer(in: folder) { server in
+            let again = RegisterDriver(try await TestClient.open(server, key: key), keeper: server.identity)
+            #expect(try await again.acquire().contents == [2])
+            #expect(try await again.commit([3]).sequence == chosen.sequence + 2)
+        }
+    }
+
+    private func forgery(on base: RootRecord) -> RootRecord {
+        let ballot = Ballot(counter: 900, proposer: 9)
+        return base.child(
+            RootChange(contents: [66], gcEpoch: 0), epoch: 1, ballot: ballot,
+            signer: KeySigner(key: VolumeKey.generate().signingKey))
+    }
+
+    private func write(_ state: KeeperState, in folder: TemporaryFolder, _ volume: VolumeID) throws {
+        let directory = try StoreDirectory(folder.path, hash: blockHash)
+        try directory.journal(for: volume).append(state.encoded)
+        try directory.close()
+    }
+
+    private func withKnownServer(in folder: TemporaryFolder, _ body: (Server) async throws -> Void) async throws {
+        let server = try await startServer(in: folder)
+        try await body(server)
+        await server.stop()
+    }
+
+    @Test("a commit whose blocks find no room gets no vote, and the root of before stays")
+    func carriesTooMuch() async throws {
+        let folder = try TemporaryFolder()
+        let key = VolumeKey.generate()
+        let server = try await startServer(in: folder) {
+            $0.allow = [ServerConfiguration.Allowance(volume: key.id, quota: 1 << 20)]
+        }
+        let client = try await TestClient.open(server, key: key)
+        _ = try await RegisterDriver.create(client, keeper: server.identity)
+        let driver = RegisterDriver(client, keeper: server.identity)
+        let base = try await driver.acquire()
+        var random = SplitMix64(seed: 1)
+        var refused: RegisterRequest?
+        for number in 1...40 as ClosedRange<UInt8> where refused == nil {
+            guard
+                case .send(_, let accept)? = driver.proposer.step(
+                    .commit(RootChange(contents: [number], gcEpoch: 0)), now: .seconds(1), random: 0
+                ).first(where: { if case .send = $0 { true } else { false } })
+            else { throw Unexpected() }
+            switch try await client.commit([], carrying: [TestBlock(60_000, &random)], accept) {
+            case .register(let response):
+                #expect(response.verdict == .yes)
+                _ = driver.proposer.step(
+                    .answered(server.identity, accept, sentAt: .seconds(1), response), now: .seconds(1), random: 0)
+            case .refused(let refusal):
+                #expect(refusal.reason == .full)
+                refused = accept
+            default: throw Unexpected()
+            }
+        }
+        let accept = try #require(refused)
+        let read = RegisterRequest(epoch: 1, sender: 9, body: .read(known: nil))
+        guard case .register(let found) = try await client.ask(.register(read)),
+            case .accepted(_, let record?) = found.verdict
+        else { throw Unexpected() }
+        #expect(record.sequence > base.sequence && record.contents == [UInt8(record.sequence)])
+        // Without blocks there is room for it.
+        guard case .register(let response) = try await client.commit([], carrying: [], accept) else {
+            throw Unexpected()
+        }
+        #expect(response.verdict == .yes)
+        await server.stop()
+    }
+
     @Test("who watches hears of a commit at once")
     func watch() async throws {
         let folder = try TemporaryFolder()
@@ -190,8 +293,10 @@ import Testing
     }
 
     private func desk() -> RegisterDesk {
-        RegisterDesk(
-            Keeper(server: server, volume: key.id, recovery: .empty, verifier: RegisterVerifier(), now: .zero))
+        let signatures = DeferredSignatures()
+        return RegisterDesk(
+            Keeper(server: server, volume: key.id, recovery: .empty, verifier: signatures, now: .zero),
+            signatures: signatures)
     }
 
     private func call(_ body: RegisterRequest.Body, session: AnyObject) -> RegisterCall {
@@ -233,6 +338,68 @@ import Testing
         repeated.carried = [CarriedBlock(id: BlockID(word0: 1, word1: 2, word2: 3, word3: 4), gcEpoch: 1, bytes: [1])]
         let again = desk.take([repeated], now: .seconds(1))
         #expect(again.persist?.accepted == record(1) && again.held.count == 1 && again.ready.isEmpty)
+    }
+
+    @Test("checking signatures later, and taking back, comes to the same as checking at once", arguments: 1...40 as ClosedRange<UInt64>)
+    func takesBack(seed: UInt64) throws {
+        var random = SplitMix64(seed: seed)
+        var (late, early) = (desk(), desk())
+        let session = Answers()
+        let signers = [KeySigner(key: key.signingKey), KeySigner(key: VolumeKey.generate().signingKey)]
+        var newest = record(1)
+        var asked: UInt128 = 0
+        var tookBack = 0
+        var states = (KeeperState(), KeeperState())
+        var answers: ([UInt128: Response], [UInt128: Response]) = ([:], [:])
+        for round in 0..<60 {
+            var calls: [RegisterCall] = []
+            for _ in 0..<Int.random(in: 1...5, using: &random) {
+                let ballot = Ballot(
+                    counter: newest.ballot.counter + .random(in: 0...3, using: &random), proposer: .random(in: 7...8, using: &random))
+                let body: RegisterRequest.Body =
+                    switch Int.random(in: 0..<9, using: &random) {
+                    case 0: .initialize(record(1), next: nil)
+                    case 1: .read(known: nil)
+                    case 2: .watch(known: newest.ballot, knowsWanted: false)
+                    case 3: .prepare(ballot)
+                    case 4: .renew(newest.ballot)
+                    case 5: .release(newest.ballot)
+                    default:
+                        .accept(
+                            newest.child(
+                                RootChange(contents: [UInt8(round)], gcEpoch: 0), epoch: 1, ballot: ballot,
+                                signer: signers[Int.random(in: 0..<4, using: &random) / 3]), next: nil)
+                    }
+                asked += 1
+                var call = call(body, session: session)
+                call.request.sender = asked
+                if round == 0 { call.request.body = .initialize(record(1), next: nil) }
+                calls.append(call)
+            }
+            let now = Duration.seconds(3 * round)
+            var outcome = late.takeUnchecked(calls, now: now)
+            if !outcome.claims.allSatisfy(\.isTrue) {
+                tookBack += 1
+                #expect(outcome.ready.isEmpty)
+                outcome = late.take(late.takeBack(outcome), now: now)
+                #expect(outcome.persist != nil)
+            }
+            if let state = outcome.persist {
+                late.persisted(state, true)
+                states.0 = state
+            }
+            let expected = early.take(calls, now: now)
+            if let state = expected.persist {
+                early.persisted(state, true)
+                states.1 = state
+            }
+            for reply in outcome.ready + outcome.held { answers.0[reply.call.request.sender] = reply.response }
+            for reply in expected.ready + expected.held { answers.1[reply.call.request.sender] = reply.response }
+            #expect(states.0 == states.1, "seed \(seed) round \(round)")
+            newest = states.1.accepted ?? newest
+        }
+        #expect(answers.0 == answers.1)
+        #expect(tookBack > 0)
     }
 
     @Test("a state that the disk refused is held against every later answer")

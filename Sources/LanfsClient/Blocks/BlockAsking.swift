@@ -38,18 +38,23 @@ extension BlockPool {
 
     /// What the servers that are there have together, counted in bytes of files.
     func status() async throws(VolumeError) -> ServerStatus {
-        var statuses: [ServerStatus] = []
         let placement = servers.placement
-        for (lane, reply) in try await askAll(.status) where placement.isActive(lane.server) {
-            guard case .status(let status) = reply.response else { throw .damaged("the server's answer about its room") }
-            statuses.append(status)
-        }
+        let statuses = try await statuses().filter { placement.isActive($0.lane.server) }.map(\.status)
         let copies = placement.required
         return ServerStatus(
             capacity: Self.room(in: statuses.map(\.capacity), copies: copies),
             free: Self.room(in: statuses.map(\.free), copies: copies),
             usedByVolume: statuses.reduce(0) { $0 + $1.usedByVolume } / UInt64(copies),
             blocks: statuses.reduce(0) { $0 + $1.blocks } / UInt64(copies))
+    }
+
+    func statuses() async throws(VolumeError) -> [(lane: ServerLane, status: ServerStatus)] {
+        var statuses: [(lane: ServerLane, status: ServerStatus)] = []
+        for (lane, reply) in try await askAll(.status) {
+            guard case .status(let status) = reply.response else { throw .damaged("the server's answer about its room") }
+            statuses.append((lane, status))
+        }
+        return statuses
     }
 
     /// How much fits when each byte takes room on so many different servers: what one has beyond its share is of no use.

@@ -5,16 +5,24 @@ struct RegisterPlace: Equatable, Sendable {
     let epoch: UInt64
     let keepers: Keepers
 
-    init(epoch: UInt64, keepers: Keepers) {
+    private init(epoch: UInt64, keepers: Keepers) {
         self.epoch = epoch
         self.keepers = keepers
     }
 
-    init(of record: RootRecord) { self.init(epoch: record.epoch, keepers: record.config.keepers) }
+    init(of record: RootRecord) { self.init(of: record, in: record.epoch) }
+
+    /// `record`: of that epoch, or the seal that opens it.
+    init(of record: RootRecord, in epoch: UInt64) {
+        self.init(epoch: epoch, keepers: record.config(in: epoch).keepers)
+    }
 }
 
 /// Runs the register's one-shot questions: carries their messages and keeps their time until they end.
 struct RegisterQueries: Sendable {
+    /// For keepers that were away when their epoch began.
+    private static let patience = Duration.seconds(60)
+
     let volume: VolumeID
     let sender: ProposerID
     let signer: VolumeSigner
@@ -114,39 +122,33 @@ struct RegisterQueries: Sendable {
     /// P4: the newest chosen root and the keepers it is at, starting from any record; the root is `nil` when a commit was
     /// left half done, which acquiring the lease completes. On the way every epoch that was sealed is ended (M2).
     func newest(
-        from record: RootRecord, until deadline: ContinuousClock.Instant? = nil
+        from record: RootRecord, in epoch: UInt64? = nil, until deadline: ContinuousClock.Instant? = nil
     ) async throws(VolumeError) -> Newest {
-        var place = RegisterPlace(of: record)
+        var place = RegisterPlace(of: record, in: epoch ?? record.epoch)
+        if record.opens(place.epoch) { try await open(record, until: deadline) }
         while true {
             servers.reach(place.keepers.members)
             await servers.connect(place.keepers.quorum, of: place.keepers.members, until: .now + .seconds(2))
             let found = try await read(at: place, until: deadline)
             switch found {
             case .chosen(let record):
-                guard record.isSealed(in: place.epoch), let next = record.sealedNext else {
-                    return Newest(place: place, chosen: record)
-                }
-                try await move(after: record, until: deadline)
-                place = RegisterPlace(epoch: place.epoch + 1, keepers: next)
+                guard record.isSealed(in: place.epoch) else { return Newest(place: place, chosen: record) }
+                place = RegisterPlace(of: record, in: place.epoch + 1)
+                try await open(record, until: deadline)
             case .stuck: return Newest(place: place, chosen: nil)
-            case .moved(let record):
-                if record.epoch > place.epoch {
-                    place = RegisterPlace(of: record)
-                } else if let next = record.sealedNext {
-                    // What a keeper of the next epoch began with.
-                    place = RegisterPlace(epoch: record.epoch + 1, keepers: next)
-                } else {
-                    throw .damaged("the record of a later epoch")
-                }
+            case .moved(let record, let epoch):
+                place = RegisterPlace(of: record, in: epoch)
+                // It may have begun at some of its keepers only.
+                if record.opens(epoch) { try await open(record, until: deadline) }
             }
         }
     }
 
     /// Where the register is now, after however long it takes; `nil` once closed.
-    func place(after record: RootRecord) async -> RegisterPlace? {
+    func place(after record: RootRecord, in epoch: UInt64) async -> RegisterPlace? {
         while !servers.isClosed {
             do throws(VolumeError) {
-                return try await newest(from: record).place
+                return try await newest(from: record, in: epoch).place
             } catch {
                 servers.setting.log.debug("the keepers of a later epoch cannot be found yet: \(error)")
                 try? await Task.sleep(for: .seconds(1))
@@ -161,7 +163,7 @@ struct RegisterQueries: Sendable {
     }
 
     private enum Found: Sendable {
-        case chosen(RootRecord), stuck, moved(RootRecord)
+        case chosen(RootRecord), stuck, moved(RootRecord, epoch: UInt64)
     }
 
     private func read(
@@ -179,7 +181,7 @@ struct RegisterQueries: Sendable {
                 case .wake(let time): exchange.wake(at: time)
                 case .chosen(let record): return .chosen(record)
                 case .stuck: return .stuck
-                case .moved(let record): return .moved(record)
+                case .moved(let record, let epoch): return .moved(record, epoch: epoch)
                 }
             }
             guard let event = await events.next(), !servers.isClosed else { throw .closed }
@@ -193,29 +195,45 @@ struct RegisterQueries: Sendable {
         }
     }
 
-    /// Makes a chosen sealing record known to the keepers of the next epoch.
-    private func move(after seal: RootRecord, until deadline: ContinuousClock.Instant?) async throws(VolumeError) {
-        guard let next = seal.sealedNext, let begun = EpochMove(after: seal, sender: sender) else { return }
-        var epochMove = begun
-        servers.reach(next.members)
-        await servers.connect(next.members.count, of: next.members, until: .now + .seconds(2))
+    /// Brings a chosen seal to the keepers of the next epoch. Those that a quorum is not waiting for get it in the background.
+    private func open(_ seal: RootRecord, until deadline: ContinuousClock.Instant?) async throws(VolumeError) {
+        let next = RegisterPlace(of: seal, in: seal.epoch + 1).keepers.members
+        servers.reach(next)
+        await servers.connect(next.count, of: next, until: .now + .seconds(2))
+        guard try await bring(seal, toAll: false, until: deadline) else { return }
+        Task.detached { _ = try? await bring(seal, toAll: true, until: .now + Self.patience) }
+    }
+
+    /// - Returns: whether somebody is missing.
+    private func bring(
+        _ seal: RootRecord, toAll: Bool, until deadline: ContinuousClock.Instant?
+    ) async throws(VolumeError) -> Bool {
+        let place = RegisterPlace(of: seal, in: seal.epoch + 1)
+        var keeperMove = KeeperMove(
+            to: place.keepers, epoch: place.epoch, volume: volume, sender: sender, verifier: signer)
         let exchange = Exchange(until: deadline)
         defer { exchange.end() }
-        var effects = epochMove.start(now: exchange.now)
+        // Who sealed goes on under its own ballots, and has the lease.
+        let next = seal.ballot.proposer == sender ? seal.ballot.next(for: sender) : nil
+        var effects = keeperMove.open(seal, next: next, now: exchange.now)
         var events = exchange.events.makeAsyncIterator()
         while true {
             for effect in effects {
                 switch effect {
                 case .send(let server, let request): exchange.send(request, to: server, by: transport)
                 case .wake(let time): exchange.wake(at: time)
-                case .begun: return
+                case .complete: return false
+                case .opened: if !toAll, !keeperMove.isOver { return true }
+                case .refused(let server, let refusal):
+                    servers.setting.log.debug("keeper \(server.hex.prefix(16)) cannot take the epoch: \(refusal.map { "\($0)" } ?? "it has it")")
+                case .ready: break
                 }
             }
             guard let event = await events.next(), !servers.isClosed else { throw .closed }
             switch event {
-            case .answered(let server, _, let response):
-                effects = epochMove.answered(server, response, now: exchange.now)
-            case .tick: effects = epochMove.tick(now: exchange.now)
+            case .answered(let server, let request, let response):
+                effects = keeperMove.answered(server, request, response)
+            case .tick: effects = keeperMove.tick(now: exchange.now)
             case .lost: effects = []  // the clock asks again
             case .deadline: throw .timedOut
             }

@@ -54,7 +54,7 @@ final class RootRegister: Sendable {
     private let state: Mutex<State>
     private let clock = ContinuousClock()
     private let origin = ContinuousClock.now
-    private let queries: RegisterQueries
+    let queries: RegisterQueries
     /// In the order things happened.
     let events: AsyncStream<Event>
     private let sink: AsyncStream<Event>.Continuation
@@ -156,6 +156,7 @@ final class RootRegister: Sendable {
         sink.finish()
     }
 
+    var epoch: UInt64 { state.withLock { $0.proposer.epoch } }
     var isHeld: Bool { state.withLock { $0.isHeld } }
 
     /// When the lease held now must no longer be trusted (L1).
@@ -223,22 +224,22 @@ final class RootRegister: Sendable {
         case .tooLarge: finishCommit(.tooLarge)
         case .troubled(let keeper, let refusal):
             log.warning("keeper \(keeper.hex.prefix(16)) refused: \(refusal)")
-        case .moved(let record): move(after: record)
+        case .moved(let record, let epoch): move(after: record, to: epoch)
         case .expired, .wanted: break
         }
     }
 
     /// M2 (4): goes on in the next epoch. Who sealed goes on holding the lease there.
-    private func move(after record: RootRecord) {
+    private func move(after record: RootRecord, to epoch: UInt64) {
         let starts = state.withLock { state in
             defer { state.isMoving = true }
             return !state.isMoving
         }
-        if starts { Task.detached { await self.goOn(after: record) } }
+        if starts { Task.detached { await self.goOn(after: record, in: epoch) } }
     }
 
-    private func goOn(after record: RootRecord) async {
-        guard let place = await queries.place(after: record) else { return }
+    private func goOn(after record: RootRecord, in epoch: UInt64) async {
+        guard let place = await queries.place(after: record, in: epoch) else { return }
         let isOurs = state.withLock { state in
             let id = state.proposer.id
             state.proposer = Proposer(

@@ -128,7 +128,7 @@ final class Servers: Sendable {
     }
 
     /// Every connection begins with the proof of the volume's key.
-    fileprivate func opened(_ connection: RPCConnection) async throws(NetworkError) {
+    func opened(_ connection: RPCConnection) async throws(NetworkError) {
         let proof = setting.key.signingKey.sign(sessionProof(handshakeHash: connection.handshakeHash))
         let reply = try await connection.call(.open(volume: setting.volume, proof: proof))
         if case .refused(let refusal) = reply.response {

@@ -140,7 +140,10 @@ extension Volume {
         }
         servers.watch()
         followRoot(queries)
-        if !options.readOnly { auditDaily() }
+        if !options.readOnly {
+            auditDaily()
+            tendMembershipNowAndThen()
+        }
         if record.sequence == 0, !options.readOnly { try await formatIfEmpty() }
     }
 

@@ -6,8 +6,8 @@ public enum FastReadEffect: Equatable, Sendable {
     case chosen(RootRecord)
     /// A commit was left half done and its holder is gone: have a ``Proposer`` acquire, which completes it. The end.
     case stuck
-    /// The epoch is over: read from the keepers that this record names. The end.
-    case moved(RootRecord)
+    /// The epoch is over: read in `epoch`, from the keepers that the record names for it. The end.
+    case moved(RootRecord, epoch: UInt64)
 }
 
 /// P4: the newest chosen root in one round, without a disk write at any keeper. One value of this type is one read:
@@ -86,7 +86,9 @@ public struct FastRead<Verifier: RecordVerifier>: Sendable {
             let record = bytes ?? (ballot == known?.ballot ? known : nil),
             record == known || record.isSigned(for: volume, verifier)
         else { return [] }
-        if response.epoch > epoch { return end(.moved(record)) }
+        if response.epoch > epoch {
+            return record.belongs(to: response.epoch) ? end(.moved(record, epoch: response.epoch)) : []
+        }
         guard response.epoch == epoch, record.epoch <= epoch else { return [] }
         // Answers may overtake each other; what a keeper accepted only ever grows.
         if let before = replies[keeper], before.record.isNewer(than: record) { return [] }

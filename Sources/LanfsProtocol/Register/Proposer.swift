@@ -32,8 +32,9 @@ public enum ProposerEffect: Equatable, Sendable {
     case lost
     /// L2: another client waits: commit what is acknowledged, then release.
     case wanted
-    /// The epoch is over: go on with a new proposer at the keepers this record names (M2).
-    case moved(RootRecord)
+    /// The epoch is over: go on with a new proposer in `epoch`, at the keepers that the record names for it (M2). When it is
+    /// the seal of the epoch before, have a ``KeeperMove`` open the new one first.
+    case moved(RootRecord, epoch: UInt64)
     /// A keeper gave an answer that asking again will not better; for the log.
     case troubled(ServerID, RegisterRefusal)
 }
@@ -137,6 +138,10 @@ struct ProposerMutants: OptionSet, Sendable {
     static let ignoresUnchosen = ProposerMutants(rawValue: 4)
     /// L1 broken: a yes to an old proposal counts for the lease even after another took over.
     static let countsEveryYes = ProposerMutants(rawValue: 8)
+    /// M2 broken: a seal has other successors in its epoch than itself.
+    static let ignoresSeal = ProposerMutants(rawValue: 16)
+    /// P1 broken across epochs: ballots of different epochs are compared.
+    static let baseByBallotAlone = ProposerMutants(rawValue: 32)
 }
 
 extension Proposer {

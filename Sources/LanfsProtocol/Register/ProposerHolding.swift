@@ -5,9 +5,9 @@ extension Proposer {
         isAnnounced: Bool = false, isWanted: Bool = false, _ now: Duration
     ) {
         attempt = 0
-        if base.isSealed(in: epoch) {
+        if base.isSealed(in: epoch), !mutants.contains(.ignoresSeal) {
             phase = .idle
-            return move(to: base)
+            return move(to: base, epoch: epoch + 1)
         }
         var holding = Holding(
             base: base, next: next, establish: establish, standing: round.yes, since: since,

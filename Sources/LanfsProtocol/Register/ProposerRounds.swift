@@ -45,9 +45,9 @@ extension Proposer {
         if response.highest.isCredible { highest = max(highest, response.highest) }
         note(keeper, response.verdict)
         if case .refused(.wrongEpoch(let record)) = response.verdict, response.epoch > epoch,
-            record.isSigned(for: volume, signer)
+            record.belongs(to: response.epoch), record.isSigned(for: volume, signer)
         {
-            return move(to: record)
+            return move(to: record, epoch: response.epoch)
         }
 
         switch (request.body, phase) {
@@ -132,6 +132,7 @@ extension Proposer {
     /// P1: the highest ballot, never the highest sequence number: a value that lost can be longer than one that won.
     static func base(of promises: [RootRecord], _ mutants: ProposerMutants) -> RootRecord? {
         if mutants.contains(.baseBySequence) { return promises.max { $0.sequence < $1.sequence } }
+        if mutants.contains(.baseByBallotAlone) { return promises.max { $0.ballot < $1.ballot } }
         if mutants.contains(.ignoresUnchosen) { return promises.min { $1.isNewer(than: $0) } }
         return promises.max { $1.isNewer(than: $0) }
     }
@@ -170,13 +171,13 @@ extension Proposer {
         effects.append(.unknown(accepting.record))
     }
 
-    mutating func move(to record: RootRecord) {
+    mutating func move(to record: RootRecord, epoch: UInt64) {
         if case .accepting(let accepting) = phase, accepting.parent != nil {
             effects.append(.unknown(accepting.record))
         }
         lease.clear()
         phase = .idle
-        effects.append(.moved(record))
+        effects.append(.moved(record, epoch: epoch))
     }
 
     mutating func tick(_ now: Duration, _ random: UInt64) {

@@ -58,6 +58,12 @@ public struct RootRecord: Equatable, Sendable {
         if epoch > self.epoch, let sealedNext { config.moved(to: sealedNext) } else { config }
     }
 
+    /// Whether a keeper of `epoch` can have it: it was proposed there, or it is the seal that opened the epoch.
+    func belongs(to epoch: UInt64) -> Bool { self.epoch == epoch || opens(epoch) }
+
+    /// Whether it ends the epoch before (M2).
+    public func opens(_ epoch: UInt64) -> Bool { self.epoch < epoch && isSealed(in: epoch - 1) }
+
     /// Nothing but this very value may follow in its epoch (M2).
     public func isSealed(in epoch: UInt64) -> Bool { self.epoch == epoch && sealedNext != nil }
 }

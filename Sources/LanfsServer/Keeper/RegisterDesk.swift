@@ -8,7 +8,7 @@ typealias SessionName = ObjectIdentifier
 struct RegisterCall: Sendable {
     var request: RegisterRequest
     var session: SessionName
-    /// Blocks that a yes needs on disk; the store has them, not flushed.
+    /// Blocks that a yes needs on disk. Their bytes are what their names say (B1); the store does not have them yet.
     var carried: [CarriedBlock] = []
     var answer: @Sendable (Response) -> Void
 }
@@ -28,6 +28,10 @@ struct RegisterDesk: Sendable {
         /// To be on disk before `held` leaves.
         var persist: KeeperState?
         var held: [Reply] = []
+        /// What the state and the answers rest on, unless it is taken back.
+        var claims: [DeferredSignatures.Claim] = []
+        /// What the keeper was before.
+        fileprivate var before: Keeper<DeferredSignatures>?
     }
 
     private struct Parked {
@@ -40,20 +44,21 @@ struct RegisterDesk: Sendable {
     /// Watches at once; the one that waits longest is answered when there are more.
     static let parkedLimit = 512
 
-    private var keeper: Keeper<RegisterVerifier>
+    private var keeper: Keeper<DeferredSignatures>
+    private let signatures: DeferredSignatures
     private var parked: [Parked] = []
-    /// A state that the disk refused: nothing that could tell of it may leave before it is there.
+    /// A state that the disk refused, or that has to replace another there: nothing that could tell of it may leave before
+    /// it is there.
     private var unpersisted: KeeperState?
     private var isClosed = false
     /// Of the last record that was handed on as news.
     private var told = (epoch: UInt64(0), version: UInt64(0))
 
-    init(_ keeper: Keeper<RegisterVerifier>) {
+    /// `signatures`: the keeper's verifier.
+    init(_ keeper: Keeper<DeferredSignatures>, signatures: DeferredSignatures) {
         self.keeper = keeper
+        self.signatures = signatures
     }
-
-    var isAmnesiac: Bool { keeper.state.isAmnesiac }
-    var epoch: UInt64 { keeper.state.epoch }
 
     /// When the first watch has waited long enough; `nil` when none waits.
     var nextDeadline: Duration? { parked.first?.until }
@@ -65,6 +70,28 @@ struct RegisterDesk: Sendable {
         else { return nil }
         told = (record.epoch, record.config.version)
         return record
+    }
+
+    /// As `take`, without checking signatures: the outcome may be acted upon, and persisted, but nobody told of it before
+    /// all its `claims` are found true.
+    mutating func takeUnchecked(_ calls: [RegisterCall], now: Duration) -> Outcome {
+        guard calls.contains(where: \.request.bringsRecord) else { return take(calls, now: now) }
+        let before = keeper
+        // Nothing is ready at once: to take back the state would take back a lease that somebody was told of.
+        if unpersisted == nil { unpersisted = keeper.state }
+        var outcome = Outcome()
+        let claims = signatures.deferring { outcome = take(calls, now: now) }
+        outcome.claims = claims
+        outcome.before = before
+        return outcome
+    }
+
+    /// Makes an outcome undone of which nobody has heard, because something it rests on is not so. The journals may have its
+    /// state; the keeper's, as it was before, goes there first of all. Returns the calls to be taken again.
+    mutating func takeBack(_ outcome: Outcome) -> [RegisterCall] {
+        if let before = outcome.before { keeper = before }
+        unpersisted = keeper.state
+        return outcome.held.map(\.call)
     }
 
     mutating func take(_ calls: [RegisterCall], now: Duration) -> Outcome {
@@ -147,6 +174,16 @@ extension RegisterDesk.Outcome {
     fileprivate mutating func add(_ call: RegisterCall, _ response: Response) {
         let reply = RegisterDesk.Reply(call: call, response: response)
         if persist == nil { ready.append(reply) } else { held.append(reply) }
+    }
+}
+
+extension RegisterRequest {
+    /// A signed one, for the keeper to accept.
+    fileprivate var bringsRecord: Bool {
+        switch body {
+        case .accept, .initialize: true
+        case .read, .watch, .prepare, .learn, .renew, .release: false
+        }
     }
 }
 

@@ -40,6 +40,7 @@ final class RegisterLane: Sendable {
     private let desk: Mutex<RegisterDesk>
     /// `nil` for an amnesiac keeper, which has nothing to promise.
     private let journal: KeeperJournal?
+    private let blocks: BlockStore
     private let threads: DiskThreads
     private let eventLoop: any EventLoop
     private let failures: DiskFailures
@@ -49,8 +50,8 @@ final class RegisterLane: Sendable {
     /// `journal`: `nil` when it cannot be trusted (A5): the keeper never votes again. `onNews` hears, on a thread that may
     /// block, of chosen records with a configuration that is new; of the one there is at once.
     init(
-        server: ServerID, volume: VolumeID, journal: KeeperJournal?, threads: DiskThreads, eventLoop: any EventLoop,
-        failures: DiskFailures, onNews: @escaping @Sendable (RootRecord) -> Void = { _ in }
+        server: ServerID, volume: VolumeID, journal: KeeperJournal?, blocks: BlockStore, threads: DiskThreads,
+        eventLoop: any EventLoop, failures: DiskFailures, onNews: @escaping @Sendable (RootRecord) -> Void = { _ in }
     ) throws(DecodingError) {
         let recovery: KeeperRecovery =
             switch journal?.recovered {
@@ -58,13 +59,14 @@ final class RegisterLane: Sendable {
             case .state(let bytes): .state(try KeeperState(encoded: bytes))
             case .amnesiac, nil: .amnesiac
             }
-        let keeper = Keeper(
-            server: server, volume: volume, recovery: recovery, verifier: RegisterVerifier(), now: .zero)
-        var desk = RegisterDesk(keeper)
+        let signatures = DeferredSignatures()
+        let keeper = Keeper(server: server, volume: volume, recovery: recovery, verifier: signatures, now: .zero)
+        var desk = RegisterDesk(keeper, signatures: signatures)
         let known = desk.takeNews()
         self.desk = Mutex(desk)
         self.onNews = onNews
         self.journal = journal
+        self.blocks = blocks
         self.threads = threads
         self.eventLoop = eventLoop
         self.failures = failures
@@ -113,38 +115,69 @@ final class RegisterLane: Sendable {
                 return (calls, inbox.mustLook)
             }
             if calls.isEmpty, !mustLook { return }
-            if !calls.isEmpty {
-                carryOut(carrying: calls.flatMap(\.carried)) { desk, now in desk.take(calls, now: now) }
-            }
-            if mustLook { carryOut(carrying: []) { desk, now in desk.look(now: now) } }
+            if !calls.isEmpty { carryOut(calls) }
+            if mustLook { finish(desk.withLock { $0.look(now: now) }) }
+            if let deadline = desk.withLock({ $0.nextDeadline }) { setTimer(deadline) }
         }
+    }
+
+    /// What the answers rest on is seen to while the disks write them down: that signatures are good (A2), and that the
+    /// store has the blocks (B2). Where it is not so nobody has heard anything yet, and all is done again, in order.
+    private func carryOut(_ calls: [RegisterCall]) {
+        let outcome = desk.withLock { $0.takeUnchecked(calls, now: now) }
+        var holds = true
+        let refusal = persist(outcome, calls) {
+            holds = outcome.claims.allSatisfy(\.isTrue) && calls.allSatisfy { self.store($0.carried) == nil }
+        }
+        if holds { return finish(outcome, persisted: refusal) }
+        let again = desk.withLock { $0.takeBack(outcome) }.filter { call in
+            let refusal = store(call.carried)
+            if let refusal { call.answer(.refused(refusal)) }
+            return refusal == nil
+        }
+        let checked = desk.withLock { $0.take(again, now: now) }
+        finish(checked, persisted: persist(checked, again))
+    }
+
+    private func finish(_ outcome: RegisterDesk.Outcome) { finish(outcome, persisted: persist(outcome, [])) }
+
+    /// `refusal`: why the state is not on disk.
+    private func finish(_ outcome: RegisterDesk.Outcome, persisted refusal: Refusal?) {
+        if let state = outcome.persist { desk.withLock { $0.persisted(state, refusal == nil) } }
+        for reply in outcome.ready { reply.call.answer(reply.response) }
+        for reply in outcome.held { reply.call.answer(refusal.map { .refused($0) } ?? reply.response) }
+        // Not before: a signature that was not checked yet may have had to be taken back.
+        if refusal == nil, let news = desk.withLock({ $0.takeNews() }) { onNews(news) }
     }
 
     /// One lane runs at a time, so states reach the journal in the order in which they replace each other. The desk's
     /// lock is not held while the disk works.
-    private func carryOut(
-        carrying blocks: [CarriedBlock], _ body: (inout RegisterDesk, Duration) -> RegisterDesk.Outcome
-    ) {
-        let (outcome, deadline, news) = desk.withLock { desk in
-            (body(&desk, now), desk.nextDeadline, desk.takeNews())
-        }
-        for reply in outcome.ready { reply.call.answer(reply.response) }
-        if let state = outcome.persist {
-            let refusal = persist(state, blocks)
-            desk.withLock { $0.persisted(state, refusal == nil) }
-            for reply in outcome.held { reply.call.answer(refusal.map { .refused($0) } ?? reply.response) }
-        }
-        if let news { onNews(news) }
-        if let deadline { setTimer(deadline) }
-    }
-
-    private func persist(_ state: KeeperState, _ blocks: [CarriedBlock]) -> Refusal? {
-        guard let journal else { return nil }
+    private func persist(
+        _ outcome: RegisterDesk.Outcome, _ calls: [RegisterCall], meanwhile: () -> Void = {}
+    ) -> Refusal? {
+        guard let journal, let state = outcome.persist else { return nil }
         do throws(StoreError) {
-            try journal.append(state.encoded, carrying: blocks)
+            try journal.append(state.encoded, carrying: calls.flatMap(\.carried), meanwhile: meanwhile)
             return nil
         } catch {
             failures.report(error, "writing the register")
+            return Refusal(error)
+        }
+    }
+
+    /// Has the store take blocks in that the journals carry.
+    private func store(_ carried: [CarriedBlock]) -> Refusal? {
+        do throws(StoreError) {
+            var mark = blocks.mark()
+            var wasThere = false
+            for block in carried {
+                if try blocks.put(block) == .present { wasThere = true }
+            }
+            // It may have got a newer tag or left quarantine (G1, G7), which only a flush brings to disk.
+            if wasThere { try blocks.flush(&mark) }
+            return nil
+        } catch {
+            failures.report(error, "storing a block")
             return Refusal(error)
         }
     }

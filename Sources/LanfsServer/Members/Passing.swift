@@ -14,12 +14,7 @@ extension ServedVolume {
         let halves = TwoHalves(answer)
         members.context.threads.work { [self] in
             members.pass(order, payload, to: servers) { halves.arrived($0) }
-            var refusal: Refusal?
-            if case .failure(let reason) = payload.withUnsafeReadableBytes({
-                store(order.block, $0, gcEpoch: order.gcEpoch)
-            }) {
-                refusal = reason
-            }
+            let refusal = payload.withUnsafeReadableBytes { store(order.block, $0, gcEpoch: order.gcEpoch) }
             stored(refusal)
             halves.arrived(refusal == nil ? [] : [members.context.server])
         }

@@ -64,22 +64,23 @@ final class ServedVolume: Sendable {
         return count == 0 ? nil : buffer
     }
 
-    /// B1: nothing is stored under a name that does not prove it. Blocks the thread.
-    func store(
-        _ block: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64
-    ) -> Result<BlockStore.PutOutcome, Refusal> {
-        if members.context.isWitness {
-            return .failure(Refusal(.full, "this server is a witness: it keeps no blocks"))
-        }
-        guard blockHash(bytes) == block else {
-            return .failure(Refusal(.wrongHash, "the bytes sent as block \(block) are not that block"))
-        }
+    /// Blocks the thread.
+    func store(_ block: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64) -> Refusal? {
+        if let refusal = refuse(bytes, as: block) { return refusal }
         do throws(StoreError) {
-            return .success(try blocks.put(block, bytes, gcEpoch: gcEpoch))
+            try blocks.put(block, bytes, gcEpoch: gcEpoch)
+            return nil
         } catch {
             failures.report(error, "storing a block")
-            return .failure(Refusal(error))
+            return Refusal(error)
         }
+    }
+
+    /// B1: nothing is stored under a name that does not prove it.
+    func refuse(_ bytes: UnsafeRawBufferPointer, as block: BlockID) -> Refusal? {
+        if members.context.isWitness { return Refusal(.full, "this server is a witness: it keeps no blocks") }
+        return blockHash(bytes) == block
+            ? nil : Refusal(.wrongHash, "the bytes sent as block \(block) are not that block")
     }
 
     /// What is about blocks as a whole. Blocks the thread.

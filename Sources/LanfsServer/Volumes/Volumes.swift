@@ -138,7 +138,7 @@ final class Volumes: Sendable {
             guard let directory = directory.withLock({ $0 }) else { throw .closed(path: "") }
             let blocks = try directory.volume(volume, quota: admission.quota(of: volume) ?? .max, create: true)
             let members = VolumeMembers(volume, blocks: blocks, context: context)
-            let register = try openRegister(volume, in: directory, members)
+            let register = try openRegister(volume, blocks, in: directory, members)
             let made = ServedVolume(volume, blocks: blocks, register: register, members: members, failures: failures)
             served.withLock { $0[volume] = made }
             members.start()
@@ -149,11 +149,15 @@ final class Volumes: Sendable {
     }
 
     private func openRegister(
-        _ volume: VolumeID, in directory: StoreDirectory, _ members: VolumeMembers
+        _ volume: VolumeID, _ blocks: BlockStore, in directory: StoreDirectory, _ members: VolumeMembers
     ) throws(StoreError) -> RegisterLane {
         let journal: KeeperJournal?
         do throws(StoreError) {
-            journal = try directory.journal(for: volume)
+            journal = try directory.journal(for: volume) { state in
+                // One that cannot even be read is for the lane to report, not to be passed over.
+                guard let record = (try? KeeperState(encoded: state))?.accepted else { return true }
+                return record.isSigned(for: volume, RegisterVerifier())
+            }
         } catch {
             guard case .amnesiac = error else { throw error }
             // A5: its blocks are as good as ever, but it has no vote any more.
@@ -162,7 +166,7 @@ final class Volumes: Sendable {
         }
         do throws(DecodingError) {
             return try RegisterLane(
-                server: server, volume: volume, journal: journal, threads: threads, eventLoop: eventLoop,
+                server: server, volume: volume, journal: journal, blocks: blocks, threads: threads, eventLoop: eventLoop,
                 failures: failures
             ) { [weak members] record in members?.chosen(record) }
         } catch {

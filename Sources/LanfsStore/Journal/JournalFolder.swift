@@ -100,27 +100,32 @@ struct JournalReading: Equatable {
     /// There is something in it that the next reading could take for the trace of a torn append.
     private(set) var needsRebuild = false
 
-    init(_ folder: FilePath, volume: VolumeID, hash: BlockHash) throws(StoreError) {
+    init(
+        _ folder: FilePath, volume: VolumeID, hash: BlockHash, isProven: KeeperJournal.StateProof
+    ) throws(StoreError) {
         let first = try JournalReading.pages(JournalFolder.filePath(folder, 0), volume, hash)
         let second = try JournalReading.pages(JournalFolder.filePath(folder, 1), volume, hash)
         // A file that is missing beside one that was used is a loss; beside one never used it was never made.
         let wasUsed = (first ?? []).contains { $0 != .blank } || (second ?? []).contains { $0 != .blank }
         let absent = [Page](repeating: wasUsed ? .bad : .blank, count: JournalFolder.slots)
-        self.init(pages: [first ?? absent, second ?? absent])
+        self.init(pages: [first ?? absent, second ?? absent], isProven: isProven)
         isMissing = first == nil && second == nil
         if first == nil || second == nil { needsRebuild = true }
     }
 
-    init(pages: [[Page]]) {
-        var best: (file: Int, end: Int)?
-        for (file, pages) in pages.enumerated() {
-            for (record, end) in JournalReading.records(pages, file: file) {
-                records.append(record)
-                guard record.sequence >= newest?.sequence ?? 0 else { continue }
-                newest = record
-                best = (file, end)
-            }
+    init(pages: [[Page]], isProven: KeeperJournal.StateProof) {
+        var pages = pages
+        var found = pages.enumerated().flatMap { JournalReading.records($1, file: $0) }
+        // Nobody heard of it: it is as good as torn.
+        while let last = found.indices.max(by: { found[$0].record.sequence < found[$1].record.sequence }),
+            !isProven(found[last].record.entry.state)
+        {
+            for page in found[last].pages { pages[found[last].file][page] = .bad }
+            found.remove(at: last)
         }
+        records = found.map(\.record)
+        let best = found.max { $0.record.sequence < $1.record.sequence }
+        newest = best?.record
         needsRebuild = pages.contains { JournalReading.isTorn($0[...], after: newest) }
         // Where the record after the newest would stand: behind it, or at the start of the other file if it did not
         // fit.
@@ -133,7 +138,7 @@ struct JournalReading: Equatable {
                 || pages[1].contains { if case .slot(let slot) = $0 { slot.sequence > 1 } else { false } }
             return
         }
-        let behind = pages[best.file].dropFirst(best.end).prefix(JournalReading.reach)
+        let behind = pages[best.file].dropFirst(best.pages.upperBound).prefix(JournalReading.reach)
         let other = pages[1 - best.file].prefix(JournalReading.reach)
         hasBadTail = JournalReading.isTorn(behind, after: newest) || JournalReading.isTorn(other, after: newest)
     }
@@ -153,9 +158,15 @@ struct JournalReading: Equatable {
         }
     }
 
-    /// Whole records and the page behind each.
-    private static func records(_ pages: [Page], file: Int) -> [(Record, end: Int)] {
-        var found: [(Record, end: Int)] = []
+    private struct Found {
+        var record: Record
+        var file: Int
+        var pages: Range<Int>
+    }
+
+    /// Whole records and where they are.
+    private static func records(_ pages: [Page], file: Int) -> [Found] {
+        var found: [Found] = []
         var position = 0
         while position < pages.count {
             defer { position += 1 }
@@ -175,7 +186,7 @@ struct JournalReading: Equatable {
             }
             guard isWhole, let entry = try? JournalEntry(encoded: payload) else { continue }
             let record = Record(generation: first.generation, sequence: first.sequence, entry: entry)
-            found.append((record, position + Int(first.parts)))
+            found.append(Found(record: record, file: file, pages: position..<position + Int(first.parts)))
         }
         return found
     }

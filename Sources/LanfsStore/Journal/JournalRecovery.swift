@@ -16,11 +16,11 @@ extension KeeperJournal {
     ///
     /// - Throws: when a file is there and cannot be opened: that says nothing about its content.
     public static func recover(
-        _ folders: (FilePath, FilePath), volume: VolumeID, hash: BlockHash
+        _ folders: (FilePath, FilePath), volume: VolumeID, hash: BlockHash, isProven: StateProof = { _ in true }
     ) throws(StoreError) -> Recovery {
         decide(
-            try JournalReading(folders.0, volume: volume, hash: hash),
-            try JournalReading(folders.1, volume: volume, hash: hash))
+            try JournalReading(folders.0, volume: volume, hash: hash, isProven: isProven),
+            try JournalReading(folders.1, volume: volume, hash: hash, isProven: isProven))
     }
 
     /// The blocks of the records with these sequence numbers, as the two journals have them.

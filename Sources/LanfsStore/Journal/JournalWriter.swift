@@ -16,6 +16,8 @@ struct JournalWriter {
     private var newestState: [UInt8] = []
     private let settle: KeeperJournal.Settle
     private var slot = 0
+    /// After it nobody knows what is on the disk: only a new start, which reads it, may go on.
+    private var failure: StoreError?
     private let buffer: AlignedBuffer
     private let writer = PairedWriter()
 
@@ -34,7 +36,19 @@ struct JournalWriter {
         buffer = AlignedBuffer(KeeperJournal.partsLimit * JournalSlot.size)
     }
 
-    mutating func write(_ state: [UInt8], _ blocks: [CarriedBlock]) throws(StoreError) {
+    mutating func append(_ state: [UInt8], _ blocks: [CarriedBlock], _ meanwhile: () -> Void) throws(StoreError) {
+        if let failure { throw failure }
+        do throws(StoreError) {
+            try write(state, blocks, meanwhile)
+        } catch {
+            failure = error
+            throw error
+        }
+    }
+
+    private mutating func write(
+        _ state: [UInt8], _ blocks: [CarriedBlock], _ meanwhile: () -> Void
+    ) throws(StoreError) {
         var parts = encode(state, blocks)
         if slot + parts > JournalFolder.slots {
             try settleAll()
@@ -47,7 +61,8 @@ struct JournalWriter {
         let offset = UInt64(slot * JournalSlot.size)
 
         // One disk each, or one disk whose flushes the kernel merges: either way both take the time of one.
-        try writer.write(bytes, to: (journals.0.file(generation), journals.1.file(generation)), at: offset)
+        try writer.write(
+            bytes, to: (journals.0.file(generation), journals.1.file(generation)), at: offset, meanwhile: meanwhile)
         slot += parts
         sequence &+= 1
         newestState = state
@@ -59,14 +74,19 @@ struct JournalWriter {
         var sequence: UInt64
     }
 
-    var due: Due? { unsettled.isEmpty ? nil : Due(blocks: unsettled, sequence: sequence - 1) }
+    var due: Due? {
+        get throws(StoreError) {
+            if let failure { throw failure }
+            return unsettled.isEmpty ? nil : Due(blocks: unsettled, sequence: sequence - 1)
+        }
+    }
 
     /// They are on disk in the segments. The journals hear of it with the next record, which is made when none came since.
     mutating func noteSettled(_ due: Due) throws(StoreError) {
         guard due.sequence > settled else { return }
         unsettled.removeFirst(due.blocks.count)
         settled = due.sequence
-        if sequence == due.sequence + 1 { try write(newestState, []) }
+        if sequence == due.sequence + 1 { try append(newestState, [], {}) }
     }
 
     private func encode(_ state: [UInt8], _ blocks: [CarriedBlock]) -> Int {

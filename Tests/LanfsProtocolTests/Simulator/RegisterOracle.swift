@@ -49,38 +49,73 @@ struct RegisterOracle {
         var keepers: UInt32
     }
 
-    let quorum: Int
-    private var acceptances: [Ballot: Acceptance] = [:]
-    /// In order of ballot.
+    /// An attempt: ballots of different epochs have nothing to do with each other.
+    private struct Attempt: Hashable, Comparable {
+        var epoch: UInt64
+        var ballot: Ballot
+
+        init(_ record: RootRecord) { (epoch, ballot) = (record.epoch, record.ballot) }
+
+        static func < (one: Attempt, other: Attempt) -> Bool {
+            (one.epoch, one.ballot) < (other.epoch, other.ballot)
+        }
+    }
+
+    /// Of each epoch that a chosen seal opened: how many keepers choose, and which may.
+    private var quorums: [UInt64: (count: Int, keepers: UInt32)]
+    /// All that are keepers in some epoch, by number.
+    private let servers: [ServerID]
+    private var acceptances: [Attempt: Acceptance] = [:]
+    /// In order of epoch and ballot.
     private(set) var chosen: [RootRecord] = []
-    private var isChosenBallot: Set<Ballot> = []
+    private var isChosenAttempt: Set<Attempt> = []
     private var succeeded: [(client: Int, number: UInt64)] = []
     private var failed: [(client: Int, number: UInt64)] = []
     private let authority = SimulatedAuthority()
 
-    init(quorum: Int) { self.quorum = quorum }
+    /// `keepers`: of the first epoch. `servers`: all that may ever be keepers.
+    init(keepers: Keepers, servers: [ServerID]? = nil) {
+        self.servers = servers ?? keepers.members
+        quorums = [:]
+        quorums[1] = quorum(keepers)
+    }
+
+    private func quorum(_ keepers: Keepers) -> (count: Int, keepers: UInt32) {
+        let numbers = servers.indices.filter { keepers.members.contains(servers[$0]) }
+        return (keepers.quorum, numbers.reduce(0) { $0 | 1 << UInt32($1) })
+    }
 
     var newest: RootRecord? { chosen.last }
+    var epochCount: Int { quorums.count }
 
-    func isChosen(_ record: RootRecord) -> Bool { isChosenBallot.contains(record.ballot) }
+    func isChosen(_ record: RootRecord) -> Bool { isChosenAttempt.contains(Attempt(record)) }
 
     /// A keeper has this on disk, for good.
-    mutating func accepted(_ record: RootRecord, by keeper: Int) throws {
-        var acceptance = acceptances[record.ballot] ?? Acceptance(record: record, keepers: 0)
+    mutating func accepted(_ record: RootRecord, in epoch: UInt64, by keeper: Int) throws {
+        guard record.epoch == epoch else {
+            // M2: what a keeper starts an epoch with.
+            guard record.opens(epoch), isChosen(record) else { throw Violation("epoch \(epoch) was opened by no chosen seal") }
+            return
+        }
+        guard let quorum = quorums[epoch], quorum.keepers >> UInt32(keeper) & 1 == 1 else {
+            throw Violation("keeper \(keeper) accepted in epoch \(epoch), of which it is none")
+        }
+        var acceptance = acceptances[Attempt(record)] ?? Acceptance(record: record, keepers: 0)
         guard acceptance.record.sameValue(as: record) else {
             throw Violation("two values under ballot \(record.ballot)")
         }
         acceptance.keepers |= 1 << UInt32(keeper)
-        acceptances[record.ballot] = acceptance
-        if acceptance.keepers.nonzeroBitCount >= quorum, isChosenBallot.insert(record.ballot).inserted {
+        acceptances[Attempt(record)] = acceptance
+        if acceptance.keepers.nonzeroBitCount >= quorum.count, isChosenAttempt.insert(Attempt(record)).inserted {
             try choose(record)
         }
     }
 
     /// Invariant 1: chosen roots form one chain.
     private mutating func choose(_ record: RootRecord) throws {
+        if let next = record.sealedNext { quorums[record.epoch + 1] = quorum(next) }
         var index = chosen.endIndex
-        while index > 0, chosen[index - 1].ballot > record.ballot { index -= 1 }
+        while index > 0, Attempt(chosen[index - 1]) > Attempt(record) { index -= 1 }
         if index > 0 { try link(chosen[index - 1], record) }
         if index < chosen.endIndex { try link(record, chosen[index]) }
         chosen.insert(record, at: index)
@@ -95,6 +130,11 @@ struct RegisterOracle {
         }
         let before = SimulatedContents(parent)
         let after = SimulatedContents(child)
+        if parent.sealedNext != nil {
+            // Invariant 5: nothing after the seal but what opens the next epoch, which changes nothing or is a commit.
+            guard child.epoch == parent.epoch + 1 else { throw Violation("epoch \(parent.epoch) goes on after its seal") }
+            if before == after { return }
+        }
         guard before.committing(after.number, by: Int(after.writer)) == after,
             before.table[Int(after.writer)] < after.number
         else { throw Violation("commit \(after.number) of client \(after.writer) was applied twice or out of order") }
@@ -123,10 +163,13 @@ struct RegisterOracle {
     /// Invariant 4: no commit twice, none lost, and none that was called a failure.
     func checkHistory() throws {
         var commits: Set<[UInt64]> = []
-        var last: UInt64 = 0
-        for record in chosen where record.sequence > last {
-            last = record.sequence
+        var last: RootRecord?
+        for record in chosen where record.sequence > last?.sequence ?? 0 {
             let contents = SimulatedContents(record)
+            // What opens an epoch may change nothing.
+            let isOpening = last.map { $0.epoch < record.epoch && SimulatedContents($0) == contents } ?? false
+            last = record
+            if isOpening { continue }
             guard commits.insert([UInt64(contents.writer), contents.number]).inserted else {
                 throw Violation("commit \(contents.number) of client \(contents.writer) is in the chain twice")
             }

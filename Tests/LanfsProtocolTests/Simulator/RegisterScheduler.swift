@@ -48,7 +48,7 @@ struct RegisterScheduler {
         volume = random.id()
         let servers = (0..<3).map { _ in random.id(ServerID.self) }
         quorum = Keepers(servers)
-        oracle = RegisterOracle(quorum: quorum.quorum)
+        oracle = RegisterOracle(keepers: quorum)
         let clientCount = 2 + random.below(2)
         self.random = random
         let config = VolumeConfig(
@@ -132,7 +132,7 @@ struct RegisterScheduler {
     }
 
     private mutating func accepted(by index: Int) throws {
-        if let record = onDisk[index].accepted { try oracle.accepted(record, by: index) }
+        if let record = onDisk[index].accepted { try oracle.accepted(record, in: record.epoch, by: index) }
     }
 
     private mutating func arrive(_ message: Message) throws {

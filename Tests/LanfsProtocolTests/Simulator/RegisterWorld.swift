@@ -82,7 +82,7 @@ struct RegisterWorld {
         volume = random.id()
         let servers = (0..<keeperCount).map { _ in random.id(ServerID.self) }
         quorum = Keepers(servers)
-        oracle = RegisterOracle(quorum: quorum.quorum)
+        oracle = RegisterOracle(keepers: quorum)
         network = SimulatedNetwork(&random)
         links = Array(repeating: 0, count: clientCount * keeperCount)
         self.random = random

@@ -33,7 +33,7 @@ extension RegisterWorld {
         }
         for journal in 0..<2 { keeper.journals[journal].restart(with: state, now: 0) }
         keepers.append(keeper)
-        guard (try? oracle.accepted(genesis, by: index)) != nil else { preconditionFailure("a bad first record") }
+        guard (try? oracle.accepted(genesis, in: 1, by: index)) != nil else { preconditionFailure("a bad first record") }
         push(.keeperFault(index), in: Int64(300 + random.below(3000)) * Self.millisecond)
     }
 
@@ -69,7 +69,7 @@ extension RegisterWorld {
 
     mutating func onDisk(_ index: Int, _ run: Int, _ state: KeeperState) throws {
         guard keepers[index].run == run, let accepted = state.accepted else { return }
-        try oracle.accepted(accepted, by: index)
+        try oracle.accepted(accepted, in: 1, by: index)
     }
 
     mutating func answer(_ envelope: Envelope, _ response: RegisterResponse, _ run: Int) {
@@ -129,7 +129,7 @@ extension RegisterWorld {
                 throw Violation("keeper \(index) came back with less than it had shown")
             }
             for journal in 0..<2 { keepers[index].journals[journal].restart(with: state, now: now) }
-            if let record = state.accepted { try oracle.accepted(record, by: index) }
+            if let record = state.accepted { try oracle.accepted(record, in: 1, by: index) }
         case .state, .amnesiac:
             guard keepers[index].isAmnesiac else { throw Violation("keeper \(index) lost its memory for no reason") }
         case .empty:
