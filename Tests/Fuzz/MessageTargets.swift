@@ -15,13 +15,18 @@ extension Target {
                 [
                     .open(volume: sampleVolume, proof: [UInt8](repeating: 1, count: 64)),
                     .put(block: sampleID(1), length: 100, gcEpoch: 2), .get(block: sampleID(1), offset: 5, length: 7),
-                    .flush, .touch(blocks: [sampleID(1), sampleID(2)], gcEpoch: 3),
+                    .flush(expecting: [sampleID(4)]), .touch(blocks: [sampleID(1), sampleID(2)], gcEpoch: 3),
                     .free(blocks: [sampleID(1)], gcEpoch: 3), .sweep(blocks: [sampleID(1)], gcEpoch: 3, cutoff: 2),
                     .list(after: nil), .list(after: sampleID(1)), .status,
                     .commit(
                         blocks: [sampleID(1)], carrying: [Request.Carried(block: sampleID(2), length: 9, gcEpoch: 3)],
                         RegisterRequest(epoch: 1, sender: 7, chosen: chosen, body: bodies[3])),
-                ] + bodies.map { .register(RegisterRequest(epoch: 1, sender: 7, chosen: chosen, body: $0)) }
+                    .introduce(
+                        record: sampleRecord(),
+                        endpoints: [MemberEndpoints(server: sampleID(1), addresses: ["192.168.1.5:40000", "host:1"])]),
+                    .member(volume: sampleVolume, record: sampleRecord()),
+                    .pass(block: sampleID(1), length: 9, gcEpoch: 3, to: [sampleID(2)]),
+                ] + sampleMessages.map { .ask($0) } + bodies.map { .register(RegisterRequest(epoch: 1, sender: 7, chosen: chosen, body: $0)) }
             return requests.map { request in encoding { request.encode(into: &$0) } }
         },
         run: { bytes in
@@ -42,8 +47,15 @@ extension Target {
                     .done, .block(length: 9), .missing([sampleID(1), sampleID(2)]),
                     .listed([StoredBlock(block: sampleID(1), length: 2, gcEpoch: 3)]),
                     .status(ServerStatus(capacity: 4, free: 3, usedByVolume: 2, blocks: 1)),
-                    .refused(Refusal(.full, "the disk is full")),
-                ]
+                    .status(
+                        ServerStatus(
+                            capacity: 4, free: 3, usedByVolume: 2, blocks: 1,
+                            membership: MembershipStatus(
+                                epoch: 1, configVersion: 2, members: [.init(server: sampleID(1), health: .lost)],
+                                copiesWaiting: 3, copiesUnderWay: 1, repairRate: 9))),
+                    .refused(Refusal(.full, "the disk is full")), .record(sampleRecord()),
+                    .passed(failed: [sampleID(2)]),
+                ] + sampleMessages.map { .told($0) }
                 + verdicts.map {
                     .register(
                         RegisterResponse(

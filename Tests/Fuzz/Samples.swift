@@ -27,6 +27,23 @@ func sampleRecord(servers: UInt8 = 3) -> RootRecord {
 
 let sampleVolume: VolumeID = sampleID(1)
 
+/// What members tell each other.
+let sampleMessages: [MemberMessage] = {
+    var hears = MemberSet()
+    hears.insert(2)
+    return [
+        .heartbeat(Heartbeat(incarnation: 5, number: 6, configVersion: 1, hears: hears)),
+        .holdings(HoldingsQuery(page: 1, blocks: [HoldingsQuery.Entry(block: sampleID(1), gcEpoch: 2)])),
+        .held(HoldingsAnswer(page: 1, held: [true, false])),
+        .copy(CopyOrder(block: sampleID(1), length: 9, gcEpoch: 3)),
+        .copied(CopyAnswer(block: sampleID(1), outcome: .swept)),
+        .challenge(PossessionChallenge(block: sampleID(1), nonce: 4, configVersion: 1, gcEpoch: 2)),
+        .possession(PossessionAnswer(block: sampleID(1), nonce: 4, digest: sampleID(7))), .wanted(sampleID(1)),
+        .pass(CopyOrder(block: sampleID(1), length: 9, gcEpoch: 3), to: [sampleID(2), sampleID(3)]),
+        .passed(sampleID(1), failed: [sampleID(3)]),
+    ]
+}()
+
 /// Believes every signature and tells records apart by length: what lies behind both checks is reached.
 struct AgreeableVerifier: RecordVerifier {
     func hash(_ bytes: [UInt8]) -> RecordHash { sampleID(UInt8(truncatingIfNeeded: bytes.count)) }

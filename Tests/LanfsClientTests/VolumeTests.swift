@@ -44,7 +44,7 @@ final class Laboratory: Sendable {
             server: server.identity, name: "test", endpoints: [.init(host: "127.0.0.1", port: server.port)], capacity: 0,
             resolve: { [] })
         return try await Volume.open(
-            key: key, at: place, create: create, options: VolumeOptions(), pins: ServerPins(directories),
+            key: key, at: [place], create: create, options: VolumeOptions(), pins: ServerPins(directories),
             directories: directories, group: MultiThreadedEventLoopGroup.singleton, log: log)
     }
 }

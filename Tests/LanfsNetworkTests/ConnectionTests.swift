@@ -35,7 +35,7 @@ struct ConnectionTests {
 
         let second = try await server.connect(pins: pins)
         #expect(!second.isFirstContact && second.handshakeHash != first.handshakeHash)
-        #expect(try await second.call(.flush).response == .done)
+        #expect(try await second.call(.flush(expecting: [])).response == .done)
         first.close()
         second.close()
         await server.stop()
@@ -87,7 +87,7 @@ struct ConnectionTests {
         let pins = TestPins()
         _ = try await server.connect(pins: pins).call(.status)
         let proxy = try await Proxy(to: server.endpoint)
-        _ = try await server.connect(pins: pins, through: proxy.endpoint).call(.flush)
+        _ = try await server.connect(pins: pins, through: proxy.endpoint).call(.flush(expecting: []))
         let recorded = try #require(proxy.recorded(.toServer).first)
         let connections = server.observations.seen.withLock { $0.connections }
         let requests = server.observations.requests
@@ -121,7 +121,7 @@ struct ConnectionTests {
             }
         }
         proxy.set(.pass)
-        #expect(try await server.connect(pins: pins, through: proxy.endpoint).call(.flush).response == .done)
+        #expect(try await server.connect(pins: pins, through: proxy.endpoint).call(.flush(expecting: [])).response == .done)
         await proxy.close()
         await server.stop()
     }
@@ -273,7 +273,7 @@ struct ConnectionTests {
         call.cancel()
         await #expect(throws: NetworkError.cancelled) { _ = try await call.value }
         server.observations.releaseAll()
-        #expect(try await connection.call(.flush).response == .done)
+        #expect(try await connection.call(.flush(expecting: [])).response == .done)
         await server.stop()
     }
 
@@ -384,7 +384,7 @@ struct ConnectionTests {
         await #expect(throws: NetworkError.messageTooLong) {
             _ = try await connection.call(.touch(blocks: blocks, gcEpoch: 1))
         }
-        #expect(try await connection.call(.flush).response == .done)
+        #expect(try await connection.call(.flush(expecting: [])).response == .done)
         await server.stop()
     }
 }

@@ -81,7 +81,7 @@ struct FrameTests {
         guard chunk > 3 || size < 5_000 else { return }
         var random = SplitMix64(state: 42)
         let payload = random.bytes(size)
-        let requests = [(Request.status, []), (put(size), payload), (.flush, []), (put(size), payload), (.status, [])]
+        let requests = [(Request.status, []), (put(size), payload), (.flush(expecting: []), []), (put(size), payload), (.status, [])]
         let (wire, _) = try Wire.of(requests)
         let result = decode(wire, chunk: chunk)
         #expect(result.failure == nil && result.greeted && result.ended)
@@ -113,7 +113,7 @@ struct FrameTests {
 
     @Test("cut at any byte, nothing incomplete is delivered and the end is not a proper one")
     func truncation() throws {
-        let (wire, offsets) = try Wire.of([(.status, []), (put(300), [UInt8](repeating: 9, count: 300)), (.flush, [])])
+        let (wire, offsets) = try Wire.of([(.status, []), (put(300), [UInt8](repeating: 9, count: 300)), (.flush(expecting: []), [])])
         for length in 0..<wire.bytes.count {
             let result = decode(wire, bytes: Array(wire.bytes[..<length]))
             #expect(result.failure == nil && !result.ended)
@@ -124,7 +124,7 @@ struct FrameTests {
     @Test("a flipped bit in a message fails, in a payload it passes and the rest survives")
     func flips() throws {
         let payload = [UInt8](repeating: 9, count: 64)
-        let (wire, offsets) = try Wire.of([(.status, []), (put(64), payload), (.flush, [])])
+        let (wire, offsets) = try Wire.of([(.status, []), (put(64), payload), (.flush(expecting: []), [])])
         let payloadRange = offsets[2] - 64..<offsets[2]
         for offset in wire.bytes.indices {
             var bytes = wire.bytes
@@ -152,7 +152,7 @@ struct FrameTests {
 
     @Test("repeated, reordered and missing frames do not open")
     func replayed() throws {
-        let (wire, offsets) = try Wire.of([(.status, []), (.flush, []), (.status, [])])
+        let (wire, offsets) = try Wire.of([(.status, []), (.flush(expecting: []), []), (.status, [])])
         let first = wire.bytes[..<offsets[0]]
         let parts = (0..<3).map { wire.bytes[offsets[$0]..<offsets[$0 + 1]] }
         for bytes in [parts[0] + parts[0], parts[1] + parts[0], parts[0] + parts[2]] {
@@ -225,7 +225,7 @@ struct FrameTests {
     func fuzzOutside() throws {
         let seed = UInt64.random(in: 0...UInt64.max)
         var random = SplitMix64(state: seed)
-        let requests = [(Request.status, []), (put(200), random.bytes(200)), (.flush, []), (.list(after: nil), [])]
+        let requests = [(Request.status, []), (put(200), random.bytes(200)), (.flush(expecting: []), []), (.list(after: nil), [])]
         for _ in 0..<2_000 {
             let (wire, _) = try Wire.of(requests)
             var bytes = wire.bytes

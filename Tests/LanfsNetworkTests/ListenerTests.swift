@@ -43,7 +43,7 @@ struct ListenerTests {
         for _ in 0..<30 { strangers.append(try await RawClient.connect(to: server.endpoint)) }
         #expect(await eventually { strangers.count { $0.isClosed } == 22 })
         #expect(server.listener.handshakeCount == 8)
-        #expect(try await server.connect(pins: TestPins()).call(.flush).response == .done)
+        #expect(try await server.connect(pins: TestPins()).call(.flush(expecting: [])).response == .done)
         for stranger in strangers { stranger.close() }
         await server.stop()
     }
@@ -191,7 +191,7 @@ struct ListenerTests {
             strangers.append(stranger)
         }
         #expect(await eventually(within: .seconds(5)) { strangers.allSatisfy(\.isClosed) }, "seed \(seed)")
-        #expect(try await server.connect(pins: TestPins()).call(.flush).response == .done)
+        #expect(try await server.connect(pins: TestPins()).call(.flush(expecting: [])).response == .done)
         await server.stop()
     }
 

@@ -137,9 +137,9 @@ struct ServerLinkTests {
         let link = link(to: server)
         let put = Request.put(block: BlockID(number: 1), length: 10, gcEpoch: 1)
         let reply = try await link.call(put, payload: pattern(0..<10))
-        #expect(try await link.call(.flush, onlyOn: reply.connection).response == .done)
+        #expect(try await link.call(.flush(expecting: []), onlyOn: reply.connection).response == .done)
         server.observations.holds.store(true, ordering: .releasing)
-        let flush = Task { try await link.call(.flush, onlyOn: reply.connection) }
+        let flush = Task { try await link.call(.flush(expecting: []), onlyOn: reply.connection) }
         #expect(await eventually { server.observations.requests == 3 })
         await server.listener.shutdown(within: .zero)
         await #expect {
@@ -151,7 +151,7 @@ struct ServerLinkTests {
         whereabouts.set([again.endpoint])
         _ = try await link.call(.status)
         await #expect {
-            _ = try await link.call(.flush, onlyOn: reply.connection)
+            _ = try await link.call(.flush(expecting: []), onlyOn: reply.connection)
         } throws: {
             if case .disconnected = $0 as? NetworkError { true } else { false }
         }

@@ -110,6 +110,21 @@ struct CodecTests {
     }
 }
 
+@Suite("A client's introduction")
+struct IntroductionTests {
+    @Test("of as many servers as a volume can have, with all their addresses, is not too long to send")
+    func limit() {
+        var random = SplitMix64(seed: 1)
+        let address = String(repeating: "x", count: MemberEndpoints.addressLimit)
+        let endpoints = (0..<VolumeConfig.serverLimit).map { _ in
+            MemberEndpoints(server: random.id(), addresses: Array(repeating: address, count: 20) + [address + "x"])
+        }
+        #expect(endpoints.allSatisfy { $0.addresses.count == MemberEndpoints.limit })
+        let bytes = encoded(Request.introduce(record: random.record(), endpoints: endpoints).encode)
+        #expect(bytes.count + Limits.rootRecordSize <= Limits.messageSize)
+    }
+}
+
 @Suite("A message between members")
 struct MemberMessageTests {
     @Test("is never longer than its limit, and a longer page is not read")

@@ -91,13 +91,16 @@ extension SplitMix64 {
     mutating func request() -> Request {
         let requests: [Request] = [
             .open(volume: id(), proof: bytes(64)), .put(block: id(), length: UInt32(below(1 << 20)), gcEpoch: next()),
-            .get(block: id(), offset: 5, length: 7), .flush, .touch(blocks: list(upTo: 9) { $0.id() }, gcEpoch: next()),
+            .get(block: id(), offset: 5, length: 7), .flush(expecting: list(upTo: 9) { $0.id() }), .touch(blocks: list(upTo: 9) { $0.id() }, gcEpoch: next()),
             .free(blocks: list(upTo: 9) { $0.id() }, gcEpoch: next()),
             .sweep(blocks: list(upTo: 9) { $0.id() }, gcEpoch: next(), cutoff: next()), .list(after: maybe { $0.id() }),
             .register(registerRequest()), .commit(
                 blocks: list(upTo: 9) { $0.id() },
                 carrying: list(upTo: 9) { Request.Carried(block: $0.id(), length: UInt32($0.next() % 7000), gcEpoch: $0.next()) },
                 registerRequest()), .status,
+            .introduce(record: record(), endpoints: list(upTo: 3) { $0.endpoints() }),
+            .member(volume: id(), record: record()), .ask(memberMessage()),
+            .pass(block: id(), length: UInt32(below(1 << 20)), gcEpoch: next(), to: list(upTo: 4) { $0.id() }),
         ]
         return pick(requests)
     }
@@ -107,10 +110,26 @@ extension SplitMix64 {
             .done, .block(length: UInt32(below(1 << 20))), .missing(list(upTo: 9) { $0.id() }),
             .listed(list(upTo: 9) { StoredBlock(block: $0.id(), length: 9, gcEpoch: $0.next()) }),
             .register(registerResponse()),
-            .status(ServerStatus(capacity: next(), free: next(), usedByVolume: next(), blocks: next())),
-            .refused(Refusal(.full, "the disk is full")),
+            .status(
+                ServerStatus(
+                    capacity: next(), free: next(), usedByVolume: next(), blocks: next(),
+                    membership: maybe { $0.membership() })),
+            .refused(Refusal(.full, "the disk is full")), .told(memberMessage()), .record(record()),
+            .passed(failed: list(upTo: 4) { $0.id() }),
         ]
         return pick(responses)
+    }
+
+    mutating func endpoints() -> MemberEndpoints {
+        MemberEndpoints(server: id(), addresses: list(upTo: 9) { "192.168.1.\($0.below(256)):40000" })
+    }
+
+    mutating func membership() -> MembershipStatus {
+        MembershipStatus(
+            epoch: next(), configVersion: next(),
+            members: list(upTo: 9) {
+                MembershipStatus.Seen(server: $0.id(), health: $0.pick([.alive, .suspect, .lost]))
+            }, copiesWaiting: 7, copiesUnderWay: 2, repairRate: next(), isDraining: chance(0.5))
     }
 
     mutating func memberMessage() -> MemberMessage {
@@ -127,6 +146,10 @@ extension SplitMix64 {
             .challenge(
                 PossessionChallenge(block: id(), nonce: wide(), configVersion: next(), gcEpoch: next())),
             .possession(PossessionAnswer(block: id(), nonce: wide(), digest: maybe { $0.id() })),
+            .wanted(id()), .passed(id(), failed: list(upTo: 4) { $0.id() }),
+            .pass(
+                CopyOrder(block: id(), length: UInt32(below(Limits.blockSize)), gcEpoch: next()),
+                to: list(upTo: 4) { $0.id() }),
         ]
         return pick(messages)
     }

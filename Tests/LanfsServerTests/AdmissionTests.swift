@@ -23,12 +23,12 @@ import Testing
         let key = VolumeKey.generate()
         let server = try await startServer(in: folder) { $0.allow = [ServerConfiguration.Allowance(volume: key.id)] }
         let client = try await TestClient.open(server, key: key)
-        #expect(try await client.ask(.flush) == .done)
+        #expect(try await client.ask(.flush(expecting: [])) == .missing([]))
 
         let stranger = try await TestClient(port: server.port)
         let proof = stranger.key.signingKey.sign(sessionProof(handshakeHash: stranger.connection.handshakeHash))
         let open = stranger.send(.open(volume: stranger.key.id, proof: proof))
-        let flush = stranger.send(.flush)
+        let flush = stranger.send(.flush(expecting: []))
         #expect(try await open.response().reason == .notAdmitted)
         #expect(try await flush.response().reason == .notAdmitted)
         #expect(try await stranger.ask(.list(after: nil)).reason == .notAdmitted)
@@ -59,7 +59,7 @@ import Testing
         let client = try await TestClient(port: server.port)
         var random = SplitMix64(seed: 1)
         #expect(try await client.put(TestBlock(10, &random)).reason == .invalid)
-        #expect(try await client.ask(.flush).reason == .invalid)
+        #expect(try await client.ask(.flush(expecting: [])).reason == .invalid)
         #expect(try await client.ask(.list(after: nil)).reason == .invalid)
         #expect(try await client.ask(.get(block: .zero, offset: 0, length: 1)).reason == .invalid)
         let status = try await client.status()
@@ -67,7 +67,7 @@ import Testing
         #expect(status.usedByVolume == 0 && status.blocks == 0)
         #expect(try await client.open() == .done)
         #expect(try await client.open().reason == .invalid)
-        #expect(try await client.ask(.flush) == .done)
+        #expect(try await client.ask(.flush(expecting: [])) == .missing([]))
         await server.stop()
     }
 
@@ -91,7 +91,7 @@ import Testing
         }
         _ = try await eventually { server.connections == 1 ? true : nil }
         for stranger in [silent, curious, refused] { _ = try await eventually { stranger.connection.failure } }
-        #expect(try await client.ask(.flush) == .done)
+        #expect(try await client.ask(.flush(expecting: [])) == .missing([]))
         await server.stop()
     }
 
@@ -105,8 +105,8 @@ import Testing
         let blocks = (0..<8).map { _ in TestBlock(2000, &random) }
         var answers = [client.send(.open(volume: client.key.id, proof: proof))]
         answers += blocks.map { client.send($0.request(), payload: $0.bytes) }
-        answers.append(client.send(.flush))
         for answer in answers { #expect(try await answer.response() == .done) }
+        #expect(try await client.ask(.flush(expecting: blocks.map(\.id))) == .missing([]))
         guard case .listed(let listed) = try await client.ask(.list(after: nil)) else { throw Unexpected() }
         #expect(Set(listed.map(\.block)) == Set(blocks.map(\.id)))
         await server.stop()

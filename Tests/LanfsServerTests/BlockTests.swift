@@ -51,11 +51,11 @@ import Testing
         let puts = [
             client.send(good.request(), payload: good.bytes), client.send(other.request(), payload: good.bytes),
         ]
-        let flush = client.send(.flush)
+        let flush = client.send(.flush(expecting: []))
         #expect(try await puts[0].response() == .done)
         #expect(try await puts[1].response().reason == .wrongHash)
         #expect(try await flush.response().reason == .wrongHash)
-        #expect(try await client.ask(.flush) == .done)
+        #expect(try await client.ask(.flush(expecting: [good.id, other.id])) == .missing([other.id]))
         #expect(try await client.get(other.id) == nil)
         #expect(try await client.get(good.id) == good.array)
         await server.stop()
@@ -70,7 +70,7 @@ import Testing
         let first = try await startServer(in: folder)
         let client = try await TestClient.open(first, key: key)
         for block in blocks { #expect(try await client.put(block) == .done) }
-        #expect(try await client.ask(.flush) == .done)
+        #expect(try await client.ask(.flush(expecting: [])) == .missing([]))
         await first.stop()
 
         let second = try await startServer(in: folder)
@@ -100,8 +100,8 @@ import Testing
         }
         #expect((2...3).contains(stored.count))
         #expect(refused == 4 - stored.count)
-        #expect(try await client.ask(.flush).reason == .full)
-        #expect(try await client.ask(.flush) == .done)
+        #expect(try await client.ask(.flush(expecting: [])).reason == .full)
+        #expect(try await client.ask(.flush(expecting: [])) == .missing([]))
         for block in stored { #expect(try await client.get(block.id) == block.array) }
         let status = try await client.status()
         #expect(status.capacity == quota)
@@ -183,7 +183,7 @@ import Testing
                             TestBlock(Int.random(in: 1...20_000, using: &random), &random)
                         }
                         let puts = batch.map { client.send($0.request(), payload: $0.bytes) }
-                        #expect(try await client.ask(.flush) == .done)
+                        #expect(try await client.ask(.flush(expecting: [])) == .missing([]))
                         for put in puts { #expect(try await put.response() == .done) }
                         blocks += batch
                         if let any = blocks.randomElement(using: &random) {

@@ -7,8 +7,8 @@ import Testing
     @Test("with nothing to wait for, a flush goes at once")
     func nothing() {
         var order = PutOrder()
-        #expect(order.wait(.flush, id: 1).map(\.id) == [1])
-        #expect(order.wait(.flush, id: 2).map(\.id) == [2])
+        #expect(order.wait(.flush(expecting: []), id: 1).map(\.id) == [1])
+        #expect(order.wait(.flush(expecting: []), id: 2).map(\.id) == [2])
     }
 
     @Test("a flush waits for the puts before it and not for those after")
@@ -16,11 +16,11 @@ import Testing
         var order = PutOrder()
         let first = order.began()
         let second = order.began()
-        #expect(order.wait(.flush, id: 1).isEmpty)
+        #expect(order.wait(.flush(expecting: []), id: 1).isEmpty)
         let third = order.began()
         #expect(order.finished(second, nil).isEmpty)
         #expect(order.finished(first, nil).map(\.id) == [1])
-        #expect(order.wait(.flush, id: 2).isEmpty)
+        #expect(order.wait(.flush(expecting: []), id: 2).isEmpty)
         #expect(order.finished(third, nil).map(\.id) == [2])
     }
 
@@ -30,11 +30,11 @@ import Testing
         let refusal = Refusal(.full, "")
         let put = order.began()
         #expect(order.wait(.list(after: nil), id: 1).isEmpty)
-        #expect(order.wait(.flush, id: 2).isEmpty)
+        #expect(order.wait(.flush(expecting: []), id: 2).isEmpty)
         let ready = order.finished(put, refusal)
         #expect(ready.map(\.id) == [1, 2])
         #expect(ready.map(\.refusal) == [nil, refusal])
-        #expect(order.wait(.flush, id: 3).map(\.refusal) == [nil])
+        #expect(order.wait(.flush(expecting: []), id: 3).map(\.refusal) == [nil])
     }
 
     /// Against the rule itself: a request goes when, and as soon as, every put that came before it is finished.
@@ -54,7 +54,7 @@ import Testing
                 ready = []
             case 2:
                 waiting.append((id, arrived))
-                ready = order.wait(.flush, id: id)
+                ready = order.wait(.flush(expecting: []), id: id)
             default:
                 guard let index = unfinished.indices.randomElement(using: &random) else { continue }
                 ready = order.finished(unfinished.remove(at: index).number, nil)

@@ -75,7 +75,7 @@ import Testing
         let block = TestBlock(5000, &random)
         #expect(try await client.put(block) == .done)
         #expect(try await client.ask(.free(blocks: [block.id], gcEpoch: 0)) == .done)
-        #expect(try await client.ask(.flush) == .done)
+        #expect(try await client.ask(.flush(expecting: [])) == .missing([]))
         #expect(try await client.status().blocks == 0)
         driver.carried = [block]
         #expect(try await driver.commit([1]).sequence == 1)
@@ -240,7 +240,7 @@ import Testing
                         body: .watch(known: base.ballot, knowsWanted: false))))
         }
         // Its answers stay away while there is no news.
-        #expect(try await reader.ask(.flush) == .done)
+        #expect(try await reader.ask(.flush(expecting: [])) == .missing([]))
         let committed = try await driver.commit([9])
         let start = ContinuousClock.now
         for watch in watches {
@@ -260,7 +260,7 @@ import Testing
         let base = try await RegisterDriver(client, keeper: server.identity).acquire()
         let watch = client.send(
             .register(RegisterRequest(epoch: 1, sender: 5, body: .watch(known: base.ballot, knowsWanted: false))))
-        #expect(try await client.ask(.flush) == .done)
+        #expect(try await client.ask(.flush(expecting: [])) == .missing([]))
         let start = ContinuousClock.now
         await server.stop()
         #expect(ContinuousClock.now - start < .seconds(2))

@@ -33,7 +33,7 @@ extension Volume {
             while (try? await Task.sleep(for: .seconds(600))) != nil {
                 guard let self, !self.isClosed.load(ordering: .relaxed) else { return }
                 do {
-                    guard self.link.current != nil, try schedule.isDue(at: .now) else { continue }
+                    guard self.servers.isReachable, try schedule.isDue(at: .now) else { continue }
                     let report = try await self.audit()
                     try schedule.noteDone(at: .now)
                     guard report.sweptBlocks > 0 else { continue }

@@ -3,13 +3,13 @@ import LanfsProtocol
 import Synchronization
 import SystemPackage
 
-/// The last chosen root this machine has seen of one volume, on disk (F1), and the server that showed it.
+/// The last chosen root this machine has seen of one volume, on disk (F1), and the servers of the volume.
 ///
 /// Written at most once a second and at the end: what a crash loses of it is a second of memory, not of data.
 final class RootMemory: Sendable {
     private struct State {
         var newest: RollbackMemory?
-        var server: ServerID?
+        var servers: [ServerID] = []
         var writtenAt: ContinuousClock.Instant?
         var isWritten = true
     }
@@ -22,22 +22,26 @@ final class RootMemory: Sendable {
     init(volume: VolumeID, directories: UserDirectories) throws(LocalFileError) {
         path = directories.state(ofVolume: volume.hex).appending("root")
         var state = State()
-        if let bytes = try PrivateFile.read(path, limit: 4096), bytes.count > ServerID.size {
-            state.server = ServerID(bytes.prefix(ServerID.size))
-            state.newest = try? RollbackMemory(encoded: Array(bytes.dropFirst(ServerID.size)))
+        if let bytes = try PrivateFile.read(path, limit: 1 << 16), bytes.count > RollbackMemory.encodedSize {
+            var rest = bytes.dropLast(RollbackMemory.encodedSize)
+            state.newest = try? RollbackMemory(encoded: Array(bytes.suffix(RollbackMemory.encodedSize)))
+            while let server = ServerID(rest.prefix(ServerID.size)) {
+                state.servers.append(server)
+                rest = rest.dropFirst(ServerID.size)
+            }
         }
         self.state = Mutex(state)
     }
 
     var newest: RollbackMemory? { state.withLock { $0.newest } }
-    /// Who keeps the volume, as of the last time.
-    var server: ServerID? { state.withLock { $0.server } }
+    /// Who kept the volume, as of the last time.
+    var servers: [ServerID] { state.withLock { $0.servers } }
 
     /// - Returns: whether it is time to save, which waits for the disk.
-    func note(_ memory: RollbackMemory, at server: ServerID) -> Bool {
+    func note(_ memory: RollbackMemory, at servers: [ServerID]) -> Bool {
         state.withLock { state in
             state.newest = memory
-            state.server = server
+            state.servers = servers
             state.isWritten = false
             let isDue = state.writtenAt.map { ContinuousClock.now - $0 > .seconds(1) } ?? true
             if isDue { state.writtenAt = .now }
@@ -48,9 +52,9 @@ final class RootMemory: Sendable {
     func save() throws(LocalFileError) {
         try file.withLock { _ throws(LocalFileError) in
             let bytes = state.withLock { state -> [UInt8]? in
-                guard !state.isWritten, let newest = state.newest, let server = state.server else { return nil }
+                guard !state.isWritten, let newest = state.newest else { return nil }
                 state.isWritten = true
-                return server.bytes + newest.encoded
+                return state.servers.flatMap(\.bytes) + newest.encoded
             }
             if let bytes { try PrivateFile.write(bytes, to: path) }
         }

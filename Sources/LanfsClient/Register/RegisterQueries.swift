@@ -1,10 +1,32 @@
 import LanfsProtocol
 
+/// Where the register is: the keepers of an epoch.
+struct RegisterPlace: Equatable, Sendable {
+    let epoch: UInt64
+    let keepers: Keepers
+
+    private init(epoch: UInt64, keepers: Keepers) {
+        self.epoch = epoch
+        self.keepers = keepers
+    }
+
+    init(of record: RootRecord) { self.init(of: record, in: record.epoch) }
+
+    /// `record`: of that epoch, or the seal that opens it.
+    init(of record: RootRecord, in epoch: UInt64) {
+        self.init(epoch: epoch, keepers: record.config(in: epoch).keepers)
+    }
+}
+
 /// Runs the register's one-shot questions: carries their messages and keeps their time until they end.
 struct RegisterQueries: Sendable {
+    /// For keepers that were away when their epoch began.
+    private static let patience = Duration.seconds(60)
+
     let volume: VolumeID
     let sender: ProposerID
     let signer: VolumeSigner
+    let servers: Servers
     let transport: RootRegister.Transport
 
     private enum Event: Sendable {
@@ -12,6 +34,7 @@ struct RegisterQueries: Sendable {
         case tick
         /// The connection ended before the answer.
         case lost
+        case deadline
     }
 
     /// One event source and one clock for a question.
@@ -19,10 +42,23 @@ struct RegisterQueries: Sendable {
         let events: AsyncStream<Event>
         private let sink: AsyncStream<Event>.Continuation
         private let origin = ContinuousClock.now
+        private let deadline: Task<Void, Never>?
 
-        init() { (events, sink) = AsyncStream.makeStream(of: Event.self) }
+        init(until deadline: ContinuousClock.Instant? = nil) {
+            let (events, sink) = AsyncStream.makeStream(of: Event.self)
+            self.events = events
+            self.sink = sink
+            self.deadline = deadline.map { deadline in
+                Task {
+                    try? await Task.sleep(until: deadline, clock: .continuous)
+                    sink.yield(.deadline)
+                }
+            }
+        }
 
         var now: Duration { ContinuousClock.now - origin }
+
+        func end() { deadline?.cancel() }
 
         func send(_ request: RegisterRequest, to server: ServerID, by transport: RootRegister.Transport) {
             transport(server, request) { [sink] answer in
@@ -36,6 +72,32 @@ struct RegisterQueries: Sendable {
                 sink.yield(.tick)
             }
         }
+    }
+
+    /// What a keeper knows.
+    enum Standing: Equatable, Sendable {
+        case empty
+        case record(RootRecord, epoch: UInt64)
+        /// It lost its memory and votes no more (A5).
+        case amnesiac
+    }
+
+    /// `nil`: it does not answer, or not with what a keeper says.
+    func standing(of server: ServerID) async -> Standing? {
+        let exchange = Exchange(until: .now + .seconds(3))
+        defer { exchange.end() }
+        exchange.send(RegisterRequest(epoch: 1, sender: sender, body: .read(known: nil)), to: server, by: transport)
+        for await event in exchange.events {
+            guard case .answered(_, _, let response) = event else { return nil }
+            switch response.verdict {
+            case .accepted(_, let record?) where record.isSigned(for: volume, signer):
+                return .record(record, epoch: response.epoch)
+            case .refused(.uninitialized): return .empty
+            case .refused(.amnesiac): return .amnesiac
+            default: return nil
+            }
+        }
+        return nil
     }
 
     /// Any record that `server` has of the volume, signed; `nil` when it has none.
@@ -57,11 +119,59 @@ struct RegisterQueries: Sendable {
         throw .closed
     }
 
-    /// P4: the newest chosen root; `nil` when a commit was left half done, which acquiring the lease completes.
-    func chosenRecord(near record: RootRecord) async throws(VolumeError) -> RootRecord? {
-        var read = FastRead(
-            volume: volume, epoch: record.epoch, keepers: record.config.keepers, sender: sender, verifier: signer)
-        let exchange = Exchange()
+    /// P4: the newest chosen root and the keepers it is at, starting from any record; the root is `nil` when a commit was
+    /// left half done, which acquiring the lease completes. On the way every epoch that was sealed is ended (M2).
+    func newest(
+        from record: RootRecord, in epoch: UInt64? = nil, until deadline: ContinuousClock.Instant? = nil
+    ) async throws(VolumeError) -> Newest {
+        var place = RegisterPlace(of: record, in: epoch ?? record.epoch)
+        if record.opens(place.epoch) { try await open(record, until: deadline) }
+        while true {
+            servers.reach(place.keepers.members)
+            await servers.connect(place.keepers.quorum, of: place.keepers.members, until: .now + .seconds(2))
+            let found = try await read(at: place, until: deadline)
+            switch found {
+            case .chosen(let record):
+                guard record.isSealed(in: place.epoch) else { return Newest(place: place, chosen: record) }
+                place = RegisterPlace(of: record, in: place.epoch + 1)
+                try await open(record, until: deadline)
+            case .stuck: return Newest(place: place, chosen: nil)
+            case .moved(let record, let epoch):
+                place = RegisterPlace(of: record, in: epoch)
+                // It may have begun at some of its keepers only.
+                if record.opens(epoch) { try await open(record, until: deadline) }
+            }
+        }
+    }
+
+    /// Where the register is now, after however long it takes; `nil` once closed.
+    func place(after record: RootRecord, in epoch: UInt64) async -> RegisterPlace? {
+        while !servers.isClosed {
+            do throws(VolumeError) {
+                return try await newest(from: record, in: epoch).place
+            } catch {
+                servers.setting.log.debug("the keepers of a later epoch cannot be found yet: \(error)")
+                try? await Task.sleep(for: .seconds(1))
+            }
+        }
+        return nil
+    }
+
+    struct Newest: Sendable {
+        let place: RegisterPlace
+        let chosen: RootRecord?
+    }
+
+    private enum Found: Sendable {
+        case chosen(RootRecord), stuck, moved(RootRecord, epoch: UInt64)
+    }
+
+    private func read(
+        at place: RegisterPlace, until deadline: ContinuousClock.Instant?
+    ) async throws(VolumeError) -> Found {
+        var read = FastRead(volume: volume, epoch: place.epoch, keepers: place.keepers, sender: sender, verifier: signer)
+        let exchange = Exchange(until: deadline)
+        defer { exchange.end() }
         var effects = read.start(now: exchange.now)
         var events = exchange.events.makeAsyncIterator()
         while true {
@@ -69,17 +179,63 @@ struct RegisterQueries: Sendable {
                 switch effect {
                 case .send(let server, let request): exchange.send(request, to: server, by: transport)
                 case .wake(let time): exchange.wake(at: time)
-                case .chosen(let record): return record
-                case .stuck: return nil
-                case .moved(_, let epoch): throw .damaged("the volume's epoch, which moved on to \(epoch),")
+                case .chosen(let record): return .chosen(record)
+                case .stuck: return .stuck
+                case .moved(let record, let epoch): return .moved(record, epoch: epoch)
                 }
             }
-            guard let event = await events.next() else { throw .closed }
+            guard let event = await events.next(), !servers.isClosed else { throw .closed }
             switch event {
             case .answered(let server, _, let response):
                 effects = read.answered(server, response, now: exchange.now)
             case .tick: effects = read.tick(now: exchange.now)
             case .lost: effects = []  // the clock asks again
+            case .deadline: throw .timedOut
+            }
+        }
+    }
+
+    /// Brings a chosen seal to the keepers of the next epoch. Those that a quorum is not waiting for get it in the background.
+    private func open(_ seal: RootRecord, until deadline: ContinuousClock.Instant?) async throws(VolumeError) {
+        let next = RegisterPlace(of: seal, in: seal.epoch + 1).keepers.members
+        servers.reach(next)
+        await servers.connect(next.count, of: next, until: .now + .seconds(2))
+        guard try await bring(seal, toAll: false, until: deadline) else { return }
+        Task.detached { _ = try? await bring(seal, toAll: true, until: .now + Self.patience) }
+    }
+
+    /// - Returns: whether somebody is missing.
+    private func bring(
+        _ seal: RootRecord, toAll: Bool, until deadline: ContinuousClock.Instant?
+    ) async throws(VolumeError) -> Bool {
+        let place = RegisterPlace(of: seal, in: seal.epoch + 1)
+        var keeperMove = KeeperMove(
+            to: place.keepers, epoch: place.epoch, volume: volume, sender: sender, verifier: signer)
+        let exchange = Exchange(until: deadline)
+        defer { exchange.end() }
+        // Who sealed goes on under its own ballots, and has the lease.
+        let next = seal.ballot.proposer == sender ? seal.ballot.next(for: sender) : nil
+        var effects = keeperMove.open(seal, next: next, now: exchange.now)
+        var events = exchange.events.makeAsyncIterator()
+        while true {
+            for effect in effects {
+                switch effect {
+                case .send(let server, let request): exchange.send(request, to: server, by: transport)
+                case .wake(let time): exchange.wake(at: time)
+                case .complete: return false
+                case .opened: if !toAll, !keeperMove.isOver { return true }
+                case .refused(let server, let refusal):
+                    servers.setting.log.debug("keeper \(server.hex.prefix(16)) cannot take the epoch: \(refusal.map { "\($0)" } ?? "it has it")")
+                case .ready: break
+                }
+            }
+            guard let event = await events.next(), !servers.isClosed else { throw .closed }
+            switch event {
+            case .answered(let server, let request, let response):
+                effects = keeperMove.answered(server, request, response)
+            case .tick: effects = keeperMove.tick(now: exchange.now)
+            case .lost: effects = []  // the clock asks again
+            case .deadline: throw .timedOut
             }
         }
     }
@@ -106,7 +262,7 @@ struct RegisterQueries: Sendable {
             case .answered(let server, let request, let response):
                 effects = creation.answered(server, request, response, now: exchange.now)
             case .tick: effects = creation.tick(now: exchange.now)
-            case .lost: effects = []  // the clock asks again
+            case .lost, .deadline: effects = []  // the clock asks again
             }
         }
     }

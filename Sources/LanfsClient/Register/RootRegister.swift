@@ -39,6 +39,8 @@ final class RootRegister: Sendable {
 
     fileprivate struct State {
         var proposer: Proposer<VolumeSigner>
+        /// The epoch is over, and the keepers of the next are being told (M2).
+        var isMoving = false
         var acquiring: [CheckedContinuation<RootRecord?, Never>] = []
         var committing: CheckedContinuation<CommitOutcome, Never>?
         var wakeGeneration: UInt64 = 0
@@ -52,18 +54,18 @@ final class RootRegister: Sendable {
     private let state: Mutex<State>
     private let clock = ContinuousClock()
     private let origin = ContinuousClock.now
-    private let transport: Transport
+    let queries: RegisterQueries
     /// In the order things happened.
     let events: AsyncStream<Event>
     private let sink: AsyncStream<Event>.Continuation
     private let log: Logger
     private let eventLoop: any EventLoop
 
-    init(proposer: Proposer<VolumeSigner>, log: Logger, eventLoop: any EventLoop, transport: @escaping Transport) {
+    init(proposer: Proposer<VolumeSigner>, queries: RegisterQueries, log: Logger, eventLoop: any EventLoop) {
         self.state = Mutex(State(proposer: proposer))
         self.log = log
         self.eventLoop = eventLoop
-        self.transport = transport
+        self.queries = queries
         (events, sink) = AsyncStream.makeStream(of: Event.self)
     }
 
@@ -80,7 +82,7 @@ final class RootRegister: Sendable {
             if let held {
                 continuation.resume(returning: held)
             } else {
-                step(.acquire)
+                acquireForWaiting()
             }
         }
     }
@@ -154,6 +156,7 @@ final class RootRegister: Sendable {
         sink.finish()
     }
 
+    var epoch: UInt64 { state.withLock { $0.proposer.epoch } }
     var isHeld: Bool { state.withLock { $0.isHeld } }
 
     /// When the lease held now must no longer be trusted (L1).
@@ -181,7 +184,7 @@ final class RootRegister: Sendable {
 
     /// The proposer is idle now; whoever still waits for the lease makes it ask anew.
     private func acquireForWaiting() {
-        step(.acquire) { !$0.acquiring.isEmpty }
+        step(.acquire) { !$0.isMoving && !$0.acquiring.isEmpty }
     }
 
     private func carryOut(_ effect: ProposerEffect) {
@@ -190,7 +193,7 @@ final class RootRegister: Sendable {
             let sentAt = now
             let isRelease = if case .release = request.body { true } else { false }
             if isRelease { state.withLock { $0.releasesUnderWay += 1 } }
-            transport(keeper, request) { [weak self] answer in
+            queries.transport(keeper, request) { [weak self] answer in
                 if isRelease { self?.finishRelease() }
                 switch answer {
                 case .response(let response): self?.step(.answered(keeper, request, sentAt: sentAt, response))
@@ -221,11 +224,32 @@ final class RootRegister: Sendable {
         case .tooLarge: finishCommit(.tooLarge)
         case .troubled(let keeper, let refusal):
             log.warning("keeper \(keeper.hex.prefix(16)) refused: \(refusal)")
-        case .moved(_, let epoch):
-            log.error("the volume moved on to epoch \(epoch); open it again")
-            finishAcquiring(nil)
+        case .moved(let record, let epoch): move(after: record, to: epoch)
         case .expired, .wanted: break
         }
+    }
+
+    /// M2 (4): goes on in the next epoch. Who sealed goes on holding the lease there.
+    private func move(after record: RootRecord, to epoch: UInt64) {
+        let starts = state.withLock { state in
+            defer { state.isMoving = true }
+            return !state.isMoving
+        }
+        if starts { Task.detached { await self.goOn(after: record, in: epoch) } }
+    }
+
+    private func goOn(after record: RootRecord, in epoch: UInt64) async {
+        guard let place = await queries.place(after: record, in: epoch) else { return }
+        let isOurs = state.withLock { state in
+            let id = state.proposer.id
+            state.proposer = Proposer(
+                id: id, volume: queries.volume, epoch: place.epoch, keepers: place.keepers, signer: queries.signer,
+                above: record.ballot.next(for: record.ballot.proposer))
+            state.isMoving = false
+            return record.ballot.proposer == id
+        }
+        log.info("the volume goes on with \(place.keepers.members.count) keepers in epoch \(place.epoch)")
+        if isOurs { step(.acquire) } else { acquireForWaiting() }
     }
 
     private func finishAcquiring(_ record: RootRecord?) {
@@ -254,7 +278,7 @@ extension RootRegister.State {
             case .acquired:
                 isHeld = true
                 toldEnd = proposer.leaseEnd
-            case .unknown, .lost:
+            case .unknown, .lost, .moved:
                 isHeld = false
                 events.append(.leaseMoved)
             case .expired:
@@ -262,7 +286,7 @@ extension RootRegister.State {
                 isHeld = false
                 events.append(.leaseMoved)
             case .wanted: events.append(.wanted)
-            case .send, .wake, .committed, .tooLarge, .moved, .troubled: break
+            case .send, .wake, .committed, .tooLarge, .troubled: break
             }
         }
         if isHeld, let end = proposer.leaseEnd, end != toldEnd {

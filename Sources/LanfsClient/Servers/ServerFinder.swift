@@ -4,7 +4,7 @@ import LanfsNetwork
 import LanfsProtocol
 import NIOCore
 
-/// Finds the server that keeps a volume: where it was last, by broadcast, and at the hosts a person named.
+/// Finds the servers that keep a volume: where they were last, by broadcast, and at the hosts a person named.
 public struct ServerFinder: Sendable {
     /// A host that a person named; without a port it is asked by a discovery datagram.
     public struct Host: Equatable, Sendable {
@@ -52,33 +52,50 @@ public struct ServerFinder: Sendable {
         return try await search.run(group: group)
     }
 
-    /// The server of `volume`. With `create`, the one with the most room when none keeps it yet.
-    public func server(of volume: VolumeID, create: Bool) async throws(VolumeError) -> VolumeServer {
-        if let named = try await namedServer() { return named }
-        let remembered = try lastServer(of: volume)
-        if let remembered, !pins.endpoints(of: remembered).isEmpty, hosts.isEmpty {
-            // Asked there first; the link searches by broadcast at the same time.
-            return server(remembered, nil, pins.endpoints(of: remembered), capacity: 0)
+    /// Servers of `volume`: any of them can tell who the others are. With `create`, the one with the most room when none
+    /// keeps it yet.
+    public func servers(of volume: VolumeID, create: Bool) async throws(VolumeError) -> [VolumeServer] {
+        let remembered = try lastServers(of: volume)
+        if let named = try await namedServer() {
+            return [named] + remembered.filter { $0 != named.server }.map { server($0, nil, pins.endpoints(of: $0), capacity: 0) }
+        }
+        if hosts.isEmpty, remembered.contains(where: { !pins.endpoints(of: $0).isEmpty }) {
+            // Asked there first; the links search by broadcast at the same time.
+            return remembered.map { server($0, nil, pins.endpoints(of: $0), capacity: 0) }
         }
         let found: [FoundServer]
         do throws(NetworkError) {
-            found = try await search(for: volume, wanted: remembered)
+            found = try await search(for: volume, wanted: remembered.count == 1 ? remembered[0] : nil)
         } catch {
             throw .network(error)
         }
-        if let remembered {
-            let endpoints = found.first { $0.server == remembered }?.endpoints ?? pins.endpoints(of: remembered)
-            return server(remembered, nil, endpoints, capacity: 0)
+        if !remembered.isEmpty {
+            return remembered.map { id in
+                server(id, nil, found.first { $0.server == id }?.endpoints ?? pins.endpoints(of: id), capacity: 0)
+            }
         }
-        if let holder = found.first(where: \.holdsVolume) { return server(holder) }
+        let holders = found.filter(\.holdsVolume)
+        if !holders.isEmpty { return holders.map { server($0) } }
         guard create else { throw found.isEmpty ? .noServer : .unknownVolume(volume) }
         guard let roomiest = found.max(by: { $0.free < $1.free }) else { throw .noServer }
-        return server(roomiest)
+        return [server(roomiest)]
     }
 
-    private func lastServer(of volume: VolumeID) throws(VolumeError) -> ServerID? {
+    /// For a volume that is open.
+    public var surroundings: Surroundings {
+        Surroundings(
+            resolve: { [self] in await endpoints(of: $0) },
+            look: { [self] in ((try? await search()) ?? []).map { server($0) } })
+    }
+
+    private func endpoints(of id: ServerID) async -> [Endpoint] {
+        let found = try? await search(wanted: id)
+        return found?.first { $0.server == id }?.endpoints ?? []
+    }
+
+    private func lastServers(of volume: VolumeID) throws(VolumeError) -> [ServerID] {
         do throws(LocalFileError) {
-            return try RootMemory(volume: volume, directories: directories).server
+            return try RootMemory(volume: volume, directories: directories).servers
         } catch {
             throw .local(error)
         }
@@ -106,10 +123,7 @@ public struct ServerFinder: Sendable {
     ) -> VolumeServer {
         VolumeServer(
             server: id, name: name ?? fingerprint(of: id.bytes), endpoints: endpoints, capacity: capacity,
-            resolve: { [self] in
-                let found = try? await search(wanted: id)
-                return found?.first { $0.server == id }?.endpoints ?? []
-            })
+            resolve: { [self] in await self.endpoints(of: id) })
     }
 }
 

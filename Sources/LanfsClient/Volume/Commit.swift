@@ -83,7 +83,7 @@ extension Volume {
         }
         return PreparedCommit(
             operations: cut.operations, contents: contents, blocks: blocks, changeBlocks: changeBlocks,
-            tree: cut.tree, gcEpoch: chain.record.gcEpoch + (cut.raisesGCEpoch ? 1 : 0))
+            tree: cut.tree, gcEpoch: chain.record.gcEpoch + (cut.raisesGCEpoch ? 1 : 0), membership: cut.membership)
     }
 
     /// Brings a prepared commit to its end. After an error it stays prepared and is tried again by the next commit.
@@ -98,8 +98,8 @@ extension Volume {
             }
         }
         // Behind much data the vote would take longer than the lease lasts; flushing first, the lease is renewed meanwhile.
-        if blocks.outstandingBytes > Self.flushedWithVote { try await blocks.flush() }
-        // B2, legal only once every block is on disk: the server sees to that before it asks its keeper.
+        // B2, legal only once every block is on enough disks: a server that is alone sees to that before it asks its keeper.
+        if servers.alone == nil || blocks.outstandingBytes > Self.flushedWithVote { try await blocks.flush() }
         let record = try await choose(prepared)
         update { state in
             if state.isAuditing, record.gcEpoch > state.chain.record.gcEpoch {
@@ -117,10 +117,10 @@ extension Volume {
 
     /// Moves the root, and finds out what became of it when that stayed unknown (P5).
     private func choose(_ prepared: PreparedCommit) async throws(VolumeError) -> RootRecord {
-        let base = current { $0.chain.record }
-        let change = RootChange(contents: seal(prepared.contents), gcEpoch: prepared.gcEpoch)
+        var base = current { $0.chain.record }
+        let sealed = seal(prepared.contents)
         while true {
-            switch await register.commit(change, on: base) {
+            switch await register.commit(prepared.change(sealed, on: base), on: base) {
             case .committed(let record): return record
             case .refused(let refusal): throw .refused(refusal)
             case .tooLarge: throw .damaged("the root record, too large to be stored,")
@@ -130,6 +130,11 @@ extension Volume {
                 if record.sequence == base.sequence, record.sameValue(as: base) { continue }
                 let contents = try open(record)
                 if contents.transaction == prepared.contents.transaction { return record }
+                if record.isMoved(from: base) {
+                    adopt(record)
+                    base = record
+                    continue
+                }
                 guard prepared.operations > current({ $0.committedOperations }) else {
                     // Our own housekeeping, which nobody misses.
                     update { $0.prepared = nil }

@@ -36,6 +36,8 @@ struct PreparedCommit: Sendable {
     let tree: Tree
     /// Of the root it makes: that of its base, or one more for an audit (G4).
     let gcEpoch: UInt64
+    /// The servers or keepers change with it.
+    let membership: MembershipChange?
 }
 
 extension VolumeState {
@@ -44,6 +46,7 @@ extension VolumeState {
         let changes: [Key: [UInt8]?]
         let tree: Tree
         let raisesGCEpoch: Bool
+        let membership: MembershipChange?
     }
 
     /// Closes the books of the next commit: everything acknowledged so far is in it, nothing later (T1).
@@ -63,8 +66,12 @@ extension VolumeState {
         for (key, value) in changes {
             if let (block, usage) = BlockUsage.noted(by: key, value) { sparse.note(block, usage) }
         }
-        defer { raisesGCEpoch = false }
-        return Cut(operations: operations, changes: changes, tree: tree, raisesGCEpoch: raisesGCEpoch)
+        defer {
+            raisesGCEpoch = false
+            membership = nil
+        }
+        return Cut(
+            operations: operations, changes: changes, tree: tree, raisesGCEpoch: raisesGCEpoch, membership: membership)
     }
 
     /// Blocks that died since the last commit go on the dead list under this commit's number: that is what tells when

@@ -39,6 +39,7 @@ extension Volume {
             return
         }
         let base = current { $0.chain.record }
+        if record.isMoved(from: base) { return adopt(record) }
         guard record.sequence >= base.sequence else {
             // F1: stop, with an alarm.
             update { $0.failure = .ioError }
@@ -49,6 +50,12 @@ extension Volume {
             throw .overtaken
         }
         try await load(record)
+    }
+
+    /// The root that the newest epoch began with (M2): the same state as before, under a new record.
+    func adopt(_ record: RootRecord) {
+        update { $0.chain.record = record }
+        remember(record)
     }
 
     /// What the register says of the lease.
@@ -104,7 +111,8 @@ extension Volume {
 
     private func refreshRoot(_ queries: RegisterQueries) async throws(VolumeError) {
         let base = current { $0.chain.record }
-        guard !register.isHeld, link.current != nil, let newest = try await queries.chosenRecord(near: base),
+        guard !register.isHeld, servers.isReachable,
+            let newest = try await queries.newest(from: base, until: .now + .seconds(10)).chosen,
             newest.isNewer(than: base)
         else { return }
         try await leaseLock.withLock { () async throws(VolumeError) in

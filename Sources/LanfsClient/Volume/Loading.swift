@@ -79,6 +79,8 @@ extension Volume {
             state.tree = tree
             state.chain = chain
             state.pending = [:]
+            // It was planned for another root.
+            state.membership = nil
             // Without unsaved work, what is unsealed is being rewritten, and as of the older root.
             state.dropDirty()
             state.loads += 1

@@ -8,7 +8,7 @@ import Logging
 import NIOCore
 import SystemPackage
 
-/// How to reach the server that keeps a volume.
+/// How to reach a server that may keep a volume.
 public struct VolumeServer: Sendable {
     public var server: ServerID
     public var name: String
@@ -31,54 +31,100 @@ public struct VolumeServer: Sendable {
 }
 
 extension Volume {
-    /// Opens the volume of `key` at `server`, and makes it there when it does not exist and `create` says so (F5).
+    /// Servers that do not answer for so long are not waited for when a volume is opened.
+    private static let patience = Duration.seconds(15)
+
+    /// Opens the volume of `key`, of which any of `places` can tell, and makes it at the first when it does not exist and
+    /// `create` says so (F5).
     public static func open(
-        key: VolumeKey, at server: VolumeServer, create: Bool, options: VolumeOptions, pins: ServerPins,
-        directories: UserDirectories, group: any EventLoopGroup, log: Logger
+        key: VolumeKey, at places: [VolumeServer], create: Bool, options: VolumeOptions, pins: ServerPins,
+        directories: UserDirectories, surroundings: Surroundings = Surroundings(), group: any EventLoopGroup, log: Logger
     ) async throws(VolumeError) -> Volume {
         guard let id = VolumeID(key.volumeID) else { throw .damaged("the volume key's public half") }
-        let link = link(to: server, volume: id, key: key, pins: pins, group: group)
+        let servers = Servers(
+            .init(volume: id, key: key, pins: pins, eventLoop: group.next(), surroundings: surroundings, log: log))
         do throws(VolumeError) {
             let memory = try rootMemory(of: id, directories)
-            let blocks = BlockPool(link: link, timeout: options.timeout)
-            let transport = transport(over: link, blocks)
+            let blocks = BlockPool(servers: servers, timeout: options.timeout, log: log)
+            let transport = servers.transport(blocks)
             let incarnation = randomNumber()
-            let queries = RegisterQueries(
-                volume: id, sender: incarnation, signer: VolumeSigner(key: key.signingKey), transport: transport)
-            try await waitUntilConnected(link, options)
-            let known = try await queries.anyRecord(of: server.server)
-            let isNew = known == nil
-            guard !isNew || create else { throw .unknownVolume(id) }
-            guard !isNew || memory.newest == nil else {
-                throw .rolledBack("the server says that it has never seen the volume")
-            }
-            let record: RootRecord
-            if let known { record = known } else { record = try await queries.create(firstRecord(of: id, key, at: server, incarnation)) }
-
             let signer = VolumeSigner(key: key.signingKey)
+            let queries = RegisterQueries(
+                volume: id, sender: incarnation, signer: signer, servers: servers, transport: transport)
+            let deadline = ContinuousClock.now + (options.timeout ?? patience)
+            let record = try await record(id, key, places, create: create, options, memory, queries, until: deadline)
+
+            let newest = try await queries.newest(from: record, until: deadline)
+            let place = newest.place
             let register = RootRegister(
                 proposer: Proposer(
-                    id: incarnation, volume: id, epoch: record.epoch, keepers: record.config.keepers, signer: signer),
-                log: log, eventLoop: link.eventLoop, transport: transport)
-            var chosen = try await queries.chosenRecord(near: record)
+                    id: incarnation, volume: id, epoch: place.epoch, keepers: place.keepers, signer: signer),
+                queries: queries, log: log, eventLoop: servers.eventLoop)
+            var chosen = newest.chosen
             if chosen == nil { chosen = await register.acquire() }
             guard let chosen else { throw .closed }
             try check(chosen, against: memory, signer)
+            servers.follow(chosen)
 
             let state = VolumeState(
                 chain: CommitChain(record: chosen, contents: try contents(of: chosen, key: key)),
                 nodeMemory: options.memory / 4, frameMemory: options.memory / 4 * 3, readOnly: options.readOnly)
             let sign = options.readOnly ? nil : try lifeSign(of: incarnation, id, directories)
             let volume = Volume(
-                id: id, key: key, incarnation: incarnation, lifeSign: sign, link: link, pins: pins, directories: directories,
+                id: id, key: key, incarnation: incarnation, lifeSign: sign, servers: servers, directories: directories,
                 blocks: blocks, register: register, memory: memory,
                 options: options, state: state, log: log)
             try await volume.start(chosen, queries)
             return volume
         } catch {
-            link.close()
+            servers.close()
             throw error
         }
+    }
+
+    /// Any record of the volume; a new volume's first.
+    private static func record(
+        _ id: VolumeID, _ key: VolumeKey, _ places: [VolumeServer], create: Bool, _ options: VolumeOptions,
+        _ memory: RootMemory, _ queries: RegisterQueries, until deadline: ContinuousClock.Instant
+    ) async throws(VolumeError) -> RootRecord {
+        guard let first = places.first else { throw .noServer }
+        for place in places { queries.servers.add(place) }
+        if let known = try await anyRecord(of: places.map(\.server), queries, until: deadline) { return known }
+        guard create else { throw .unknownVolume(id) }
+        guard memory.newest == nil else { throw .rolledBack("the server says that it has never seen the volume") }
+        return try await queries.create(firstRecord(of: id, key, at: first, options, queries.sender))
+    }
+
+    /// The first record that any of these shows; `nil` when all that answer have none.
+    private static func anyRecord(
+        of places: [ServerID], _ queries: RegisterQueries, until deadline: ContinuousClock.Instant
+    ) async throws(VolumeError) -> RootRecord? {
+        let outcome = await withTaskGroup(of: Result<RootRecord?, VolumeError>.self) { group in
+            for place in places {
+                group.addTask {
+                    do throws(VolumeError) {
+                        try await waitUntilConnected(queries.servers.lane(of: place), until: deadline)
+                        return .success(try await queries.anyRecord(of: place))
+                    } catch {
+                        return .failure(error)
+                    }
+                }
+            }
+            var failure: VolumeError?
+            var isUnknown = false
+            for await result in group {
+                switch result {
+                case .success(let record?):
+                    group.cancelAll()
+                    return Result<RootRecord?, VolumeError>.success(record)
+                case .success(nil): isUnknown = true
+                case .failure(let error): failure = failure ?? error
+                }
+            }
+            if !isUnknown, let failure { return .failure(failure) }
+            return .success(nil)
+        }
+        return try outcome.get()
     }
 
     private func start(_ record: RootRecord, _ queries: RegisterQueries) async throws(VolumeError) {
@@ -87,14 +133,17 @@ extension Volume {
         }
         try await load(record)
         try await refreshRoom()
-        rememberAddress()
+        servers.rememberAddresses()
         if !options.readOnly {
             try await takeUpSetAside()
             await releaseDeadSessions()
         }
-        watchServer()
+        servers.watch()
         followRoot(queries)
-        if !options.readOnly { auditDaily() }
+        if !options.readOnly {
+            auditDaily()
+            tendMembershipNowAndThen()
+        }
         if record.sequence == 0, !options.readOnly { try await formatIfEmpty() }
     }
 
@@ -110,30 +159,20 @@ extension Volume {
         if case .failure(let errno) = await save() { throw .failed(errno) }
     }
 
-    /// The next mount tries here first, without waiting for a broadcast's answers.
-    private func rememberAddress() {
-        guard let endpoint = link.current.flatMap({ Endpoint($0.address, defaultPort: 0) }) else { return }
-        do {
-            try pins.keep([endpoint], of: link.server)
-        } catch {
-            log.warning("\(error)")
-        }
-    }
-
     /// Commits everything, gives the lease back and disconnects. What cannot be saved within `patience` is set aside on
     /// this machine.
     ///
     /// - Returns: where unsaved work was kept; `nil` when everything is saved.
     public func close(patience: Duration = .seconds(20)) async throws(VolumeError) -> FilePath? {
         // Without a connection there is nothing to wait for: unmounting works at once.
-        let patience = link.current == nil ? .milliseconds(200) : patience
+        let patience = !servers.isReachable ? .milliseconds(200) : patience
         let isSaved = await patiently(upTo: patience, on: nil) {
             await self.releaseOwnOrphans()
             return await self.save()
         }
         defer { abandon() }
         if case .success? = isSaved {
-            if link.current != nil {
+            if servers.isReachable {
                 _ = await patiently(upTo: .seconds(2), on: nil) {
                     await self.tidyUpAtTheEnd()
                     await self.register.releaseAndWait()
@@ -143,30 +182,6 @@ extension Volume {
             return nil
         }
         return try await setAside()
-    }
-
-    /// One line when the server goes away, one when it is back.
-    private func watchServer() {
-        Task { [weak self, link, log] in
-            var awaySince: ContinuousClock.Instant?
-            for await state in link.states() {
-                guard self != nil else { return }
-                switch state {
-                case .connected:
-                    if let since = awaySince {
-                        log.notice("the server \(link.name) is back after \((ContinuousClock.now - since).components.seconds) s")
-                    }
-                    awaySince = nil
-                case .disconnected(let since, let failure) where awaySince == nil:
-                    awaySince = since
-                    log.warning(
-                        "the server \(link.name) is away; what is cached is still answered, the rest waits for it",
-                        metadata: failure.map { ["reason": "\($0)"] } ?? [:])
-                case .refused(let error): log.error("\(error)")
-                case .disconnected, .closed: break
-                }
-            }
-        }
     }
 
     /// Disconnects without saving.
@@ -179,12 +194,14 @@ extension Volume {
             log.warning("\(error)")
         }
         // The release is on its way; the goodbye goes after it.
-        link.close()
+        servers.close()
     }
 
-    /// F1.
+    /// F1; and who the servers are.
     func remember(_ record: RootRecord) {
-        guard memory.note(RollbackMemory(record, VolumeSigner(key: key.signingKey)), at: link.server) else { return }
+        servers.follow(record)
+        let members = record.config.servers.filter { $0.state != .gone }.map(\.server)
+        guard memory.note(RollbackMemory(record, VolumeSigner(key: key.signingKey)), at: members) else { return }
         // Not on the event loop, which this may run on.
         Task.detached { [memory, log] in
             do {
@@ -228,12 +245,12 @@ extension Volume {
     }
 
     private static func firstRecord(
-        of id: VolumeID, _ key: VolumeKey, at server: VolumeServer, _ incarnation: UInt128
+        of id: VolumeID, _ key: VolumeKey, at server: VolumeServer, _ options: VolumeOptions, _ incarnation: UInt128
     ) -> RootRecord {
         let contents = RootContents(transaction: TransactionID(incarnation: incarnation, number: 0))
         let config = VolumeConfig(
             version: 1, servers: [Member(server: server.server, weight: Member.weight(capacity: server.capacity))],
-            keepers: Keepers([server.server]), replicas: 2)
+            keepers: Keepers([server.server]), replicas: UInt8(clamping: options.replicas))
         let ballot = Ballot(counter: 1, proposer: incarnation)
         return RootRecord(
             creating: id, config: config,
@@ -241,33 +258,11 @@ extension Volume {
         ).signed(ballot: ballot, VolumeSigner(key: key.signingKey))
     }
 
-    // MARK: The way to the server
-
-    private static func link(
-        to server: VolumeServer, volume: VolumeID, key: VolumeKey, pins: ServerPins, group: any EventLoopGroup
-    ) -> ServerLink {
-        let configuration = ServerLink.Configuration(
-            server: server.server, name: server.name, endpoints: server.endpoints, resolve: server.resolve,
-            onConnect: { (connection) async throws(NetworkError) in
-                let proof = key.signingKey.sign(sessionProof(handshakeHash: connection.handshakeHash))
-                let reply = try await connection.call(.open(volume: volume, proof: proof))
-                if case .refused(let refusal) = reply.response {
-                    throw .refused(server: connection.address, reason: refusal.detail)
-                }
-            })
-        return ServerLink(configuration, pins: pins, group: group)
-    }
-
-    private static func transport(over link: ServerLink, _ blocks: BlockPool) -> RootRegister.Transport {
-        { _, request, completion in
-            if case .accept = request.body { return blocks.commit(request, completion) }
-            link.call(.register(request)) { completion(RootRegister.Answer($0)) }
-        }
-    }
-
-    private static func waitUntilConnected(_ link: ServerLink, _ options: VolumeOptions) async throws(VolumeError) {
+    private static func waitUntilConnected(
+        _ lane: ServerLane?, until deadline: ContinuousClock.Instant
+    ) async throws(VolumeError) {
         do throws(NetworkError) {
-            _ = try await link.connection(wait: options.timeout ?? .seconds(15))
+            _ = try await lane?.link.connection(wait: deadline - .now)
         } catch {
             throw .network(error)
         }

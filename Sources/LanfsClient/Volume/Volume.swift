@@ -16,12 +16,10 @@ public final class Volume: Sendable {
     public let id: VolumeID
     let key: VolumeKey
     let blocks: BlockPool
-    /// Where what waits for the server best waits.
-    let executor: EventLoopExecutor
+    var executor: EventLoopExecutor { servers.executor }
     let register: RootRegister
-    let link: ServerLink
+    let servers: Servers
     let memory: RootMemory
-    let pins: ServerPins
     let directories: UserDirectories
     let options: VolumeOptions
     let log: Logger
@@ -39,15 +37,13 @@ public final class Volume: Sendable {
     let lifeSign: LifeSign?
 
     init(
-        id: VolumeID, key: VolumeKey, incarnation: UInt128, lifeSign: LifeSign?, link: ServerLink, pins: ServerPins,
+        id: VolumeID, key: VolumeKey, incarnation: UInt128, lifeSign: LifeSign?, servers: Servers,
         directories: UserDirectories, blocks: BlockPool,
         register: RootRegister, memory: RootMemory, options: VolumeOptions, state: consuming sending VolumeState,
         log: Logger
     ) {
         self.id = id
-        self.link = link
-        executor = EventLoopExecutor(link.eventLoop)
-        self.pins = pins
+        self.servers = servers
         self.directories = directories
         self.memory = memory
         self.key = key
@@ -168,6 +164,8 @@ public struct VolumeOptions: Sendable {
     public var readOnly = false
     /// How long an operation waits for servers that are away; `nil` is for ever.
     public var timeout: Duration?
+    /// R of a volume that is made: the copies of each block, as soon as there are as many servers.
+    public var replicas = 2
     /// Unsaved work is committed after this long without anybody asking.
     public var commitInterval: Duration = .seconds(1)
 

@@ -53,6 +53,9 @@ struct VolumeState {
     var room = Room()
     var houseKeptAt = ContinuousClock.now
 
+    /// The next commit makes it.
+    var membership: MembershipChange?
+
     // MARK: Garbage
     var sparse = SparseBlocks()
     /// G4: the next commit raises the gcEpoch.
@@ -142,7 +145,7 @@ struct VolumeState {
     var hasUnsavedWork: Bool { operations > committedOperations || prepared != nil }
 
     /// That, and our own housekeeping, which the next commit takes along and which nobody misses when it is dropped.
-    var hasUncommittedWork: Bool { hasUnsavedWork || !pending.isEmpty || raisesGCEpoch }
+    var hasUncommittedWork: Bool { hasUnsavedWork || !pending.isEmpty || raisesGCEpoch || membership != nil }
 }
 
 /// The node cache as part of the state.

@@ -222,11 +222,12 @@ private struct Repetitions {
 }
 
 extension Request {
-    /// Carrying it out twice is the same as once. Not `flush`, `commit` and `open`, which are about one connection.
+    /// Carrying it out twice is the same as once. Not `flush`, `commit`, `open` and `member`, which are about one
+    /// connection, nor `ask`: what a member asks, it asks again when it still wants to know.
     public var mayBeRepeated: Bool {
         switch self {
-        case .put, .get, .touch, .free, .sweep, .list, .register, .status: true
-        case .flush, .commit, .open: false
+        case .put, .pass, .get, .touch, .free, .sweep, .list, .register, .status, .introduce: true
+        case .flush, .commit, .open, .member, .ask: false
         }
     }
 }

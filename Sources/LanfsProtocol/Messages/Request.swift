@@ -6,10 +6,15 @@ public enum Request: Equatable, Sendable {
     case open(volume: VolumeID, proof: [UInt8])
     /// Store a block; payload: its sealed bytes. Not durable before `flush` (B1, B2).
     case put(block: BlockID, length: UInt32, gcEpoch: UInt64)
+    /// As `put`, and on to these servers: the first of them gets it from this one, the second from the first, and so on,
+    /// so that it leaves the client once. Answered, when it is stored and all have answered, by `.done`, or by `.passed`
+    /// where some did not take it. Says nothing about disks: the client asks each of them to flush.
+    case pass(block: BlockID, length: UInt32, gcEpoch: UInt64, to: [ServerID])
     /// A range of a block; `length` 0 means all. Answered by `.block` with payload.
     case get(block: BlockID, offset: UInt32, length: UInt32)
-    /// Everything this connection put so far is on disk when this is answered (B2).
-    case flush
+    /// Everything this connection put so far is on disk when this is answered, by `.missing`: which of `expecting` are not
+    /// there all the same (B2).
+    case flush(expecting: [BlockID])
     /// Re-tag blocks before a commit refers to them (G2); answered by `.missing`.
     case touch(blocks: [BlockID], gcEpoch: UInt64)
     /// Ordinary frees of a commit's dead list (G8): quarantined, then deleted (G7).
@@ -26,6 +31,14 @@ public enum Request: Equatable, Sendable {
     /// sealed bytes of the carried ones, in order.
     case commit(blocks: [BlockID], carrying: [Carried], RegisterRequest)
     case status
+    /// A client's word on the volume: the newest chosen record it knows, whose config says who the members are, and
+    /// where they may be reached. Servers do not find each other before somebody has told them.
+    case introduce(record: RootRecord, endpoints: [MemberEndpoints])
+    /// Must come first where a server connects to another member of the volume, instead of `open`: who asks is proven by
+    /// the handshake, and that it is a member by the newest record that either of them has.
+    case member(volume: VolumeID, record: RootRecord)
+    /// From member to member; answered by `.told`, `.record` or `.done`.
+    case ask(MemberMessage)
 }
 
 extension Request {
@@ -46,14 +59,15 @@ extension Request {
     public static let blockLimit = 4096
 
     private enum Code: UInt8 {
-        case open = 1, put, get, flush, touch, free, sweep, list, register, status, commit
+        case open = 1, put, get, flush, touch, free, sweep, list, register, status, commit, introduce, member, ask, pass
     }
 
     /// Bytes that follow the message raw.
     public var payloadLength: Int {
         switch self {
-        case .put(_, let length, _): Int(length)
+        case .put(_, let length, _), .pass(_, let length, _, _): Int(length)
         case .commit(_, let carried, _): carried.reduce(0) { $0 + Int($1.length) }
+        case .ask(let message): message.payloadLength
         default: 0
         }
     }
@@ -69,13 +83,18 @@ extension Request {
             writer.append(block)
             writer.append(length)
             writer.append(gcEpoch)
+        case .pass(let block, let length, let gcEpoch, let servers):
+            writer.append(Code.pass.rawValue)
+            CopyOrder(block: block, length: length, gcEpoch: gcEpoch).encode(into: &writer)
+            writer.append(list: servers) { $0.append($1) }
         case .get(let block, let offset, let length):
             writer.append(Code.get.rawValue)
             writer.append(block)
             writer.append(offset)
             writer.append(length)
-        case .flush:
+        case .flush(let blocks):
             writer.append(Code.flush.rawValue)
+            writer.append(list: blocks) { $0.append($1) }
         case .touch(let blocks, let gcEpoch):
             writer.append(Code.touch.rawValue)
             writer.append(list: blocks) { $0.append($1) }
@@ -106,6 +125,17 @@ extension Request {
             request.encode(into: &writer)
         case .status:
             writer.append(Code.status.rawValue)
+        case .introduce(let record, let endpoints):
+            writer.append(Code.introduce.rawValue)
+            record.encode(into: &writer)
+            writer.append(list: endpoints) { $1.encode(into: &$0) }
+        case .member(let volume, let record):
+            writer.append(Code.member.rawValue)
+            writer.append(volume)
+            record.encode(into: &writer)
+        case .ask(let message):
+            writer.append(Code.ask.rawValue)
+            message.encode(into: &writer)
         }
     }
 
@@ -121,10 +151,15 @@ extension Request {
                 throw .tooLong(what: "a block", length: Int(length), limit: Limits.blockSize)
             }
             self = .put(block: block, length: length, gcEpoch: try reader.integer())
+        case .pass:
+            let order = try CopyOrder(from: &reader)
+            self = .pass(
+                block: order.block, length: order.length, gcEpoch: order.gcEpoch,
+                to: try MemberMessage.servers(from: &reader))
         case .get:
             self = .get(block: try reader.id(), offset: try reader.integer(), length: try reader.integer())
         case .flush:
-            self = .flush
+            self = .flush(expecting: try Self.blocks(&reader))
         case .touch:
             self = .touch(blocks: try Self.blocks(&reader), gcEpoch: try reader.integer())
         case .free:
@@ -141,6 +176,12 @@ extension Request {
                 blocks: try Self.blocks(&reader), carrying: try Self.carried(&reader), try RegisterRequest(from: &reader))
         case .status:
             self = .status
+        case .introduce:
+            self = .introduce(record: try RootRecord(from: &reader), endpoints: try MemberEndpoints.list(from: &reader))
+        case .member:
+            self = .member(volume: try reader.id(), record: try RootRecord(from: &reader))
+        case .ask:
+            self = .ask(try MemberMessage(from: &reader))
         }
     }
 

@@ -1,15 +1,21 @@
 /// What a server answers.
 public enum Response: Equatable, Sendable {
-    /// `open`, `put`, `flush`, `free`, `sweep`: done.
+    /// `open`, `put`, `free`, `sweep`, `introduce`, `member`, and what is asked but has no answer: done.
     case done
     /// `get`: the payload has this many bytes.
     case block(length: UInt32)
-    /// `touch`, `commit`: these blocks are not here (or quarantined).
+    /// `flush`, `touch`, `commit`: these blocks are not here (or quarantined).
     case missing([BlockID])
     case listed([StoredBlock])
     case register(RegisterResponse)
     case status(ServerStatus)
     case refused(Refusal)
+    /// `ask`: what the other member says.
+    case told(MemberMessage)
+    /// `ask` with a heartbeat of one that goes by an older configuration: the record that has the newer one.
+    case record(RootRecord)
+    /// `pass`: these did not take the block, or it is not known that they did.
+    case passed(failed: [ServerID])
 }
 
 public struct StoredBlock: Equatable, Sendable {
@@ -21,21 +27,6 @@ public struct StoredBlock: Equatable, Sendable {
         self.block = block
         self.length = length
         self.gcEpoch = gcEpoch
-    }
-}
-
-/// Bytes of disk, as the server counts them for the volume of this connection.
-public struct ServerStatus: Equatable, Sendable {
-    public var capacity: UInt64
-    public var free: UInt64
-    public var usedByVolume: UInt64
-    public var blocks: UInt64
-
-    public init(capacity: UInt64, free: UInt64, usedByVolume: UInt64, blocks: UInt64) {
-        self.capacity = capacity
-        self.free = free
-        self.usedByVolume = usedByVolume
-        self.blocks = blocks
     }
 }
 
@@ -73,11 +64,15 @@ public struct Refusal: Error, Equatable, Sendable {
 
 extension Response {
     private enum Code: UInt8 {
-        case done = 1, block, missing, listed, register, status, refused
+        case done = 1, block, missing, listed, register, status, refused, told, record, passed
     }
 
     public var payloadLength: Int {
-        if case .block(let length) = self { Int(length) } else { 0 }
+        switch self {
+        case .block(let length): Int(length)
+        case .told(let message): message.payloadLength
+        default: 0
+        }
     }
 
     public func encode(into writer: inout ByteWriter) {
@@ -102,14 +97,20 @@ extension Response {
             response.encode(into: &writer)
         case .status(let status):
             writer.append(Code.status.rawValue)
-            writer.append(status.capacity)
-            writer.append(status.free)
-            writer.append(status.usedByVolume)
-            writer.append(status.blocks)
+            status.encode(into: &writer)
         case .refused(let refusal):
             writer.append(Code.refused.rawValue)
             writer.append(refusal.reason.rawValue)
             writer.append(text: refusal.detail)
+        case .told(let message):
+            writer.append(Code.told.rawValue)
+            message.encode(into: &writer)
+        case .record(let record):
+            writer.append(Code.record.rawValue)
+            record.encode(into: &writer)
+        case .passed(let servers):
+            writer.append(Code.passed.rawValue)
+            writer.append(list: servers) { $0.append($1) }
         }
     }
 
@@ -136,15 +137,18 @@ extension Response {
         case .register:
             self = .register(try RegisterResponse(from: &reader))
         case .status:
-            self = .status(
-                ServerStatus(
-                    capacity: try reader.integer(), free: try reader.integer(), usedByVolume: try reader.integer(),
-                    blocks: try reader.integer()))
+            self = .status(try ServerStatus(from: &reader))
         case .refused:
             guard let reason = Refusal.Reason(rawValue: try reader.integer()) else {
                 throw .invalid(what: "the reason of a refusal")
             }
             self = .refused(Refusal(reason, try reader.text()))
+        case .told:
+            self = .told(try MemberMessage(from: &reader))
+        case .record:
+            self = .record(try RootRecord(from: &reader))
+        case .passed:
+            self = .passed(failed: try MemberMessage.servers(from: &reader))
         }
     }
 }

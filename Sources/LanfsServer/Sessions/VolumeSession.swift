@@ -5,9 +5,11 @@ import NIOCore
 import Synchronization
 
 /// What one connection asks of its volume. `received` is called in the order the client sent; answers leave in any.
-final class VolumeSession: Sendable {
+final class VolumeSession: OpenSession {
     fileprivate struct Flush {
         var id: RequestID
+        /// To be looked for once the disk is flushed.
+        var expected: [BlockID] = []
         var commit: Commit?
         var refusal: Refusal?
         /// The disk must be flushed for it. What a commit carries needs none: it goes to disk with the vote.
@@ -60,13 +62,22 @@ final class VolumeSession: Sendable {
     func received(_ request: Request, payload: ByteBuffer?, id: RequestID) {
         switch request {
         case .put(let block, _, let gcEpoch): put(block, payload ?? ByteBuffer(), gcEpoch: gcEpoch, id: id)
+        case .pass(let block, let length, let gcEpoch, let servers):
+            let order = CopyOrder(block: block, length: length, gcEpoch: gcEpoch)
+            pass(order, payload ?? ByteBuffer(), to: servers, id: id)
         case .get(let block, let offset, let length): get(block, offset: Int(offset), length: Int(length), id: id)
         case .flush, .commit, .touch, .free, .sweep, .list:
             carryOut(state.withLock { $0.order.wait(request, payload: payload, id: id) })
         case .register(let request): volume.register.submit(call(request, id: id))
         case .status:
             threads.work { [connection, volumes, volume] in connection.reply(id, .status(volumes.status(of: volume))) }
-        case .open: connection.reply(id, .refused(Refusal(.invalid, "this connection is about a volume already")))
+        case .introduce(let record, let endpoints):
+            threads.flush { [connection, volume] in
+                let isTaken = volume.members.introduced(record, endpoints)
+                connection.reply(id, isTaken ? .done : .refused(Refusal(.badProof, "the record is not this volume's")))
+            }
+        case .ask: connection.reply(id, .refused(.notMember))
+        case .open, .member: connection.reply(id, .refused(Refusal(.invalid, "this connection is about a volume already")))
         }
     }
 
@@ -112,7 +123,7 @@ final class VolumeSession: Sendable {
         for put in puts {
             var refusal: Refusal?
             if case .failure(let reason) = put.payload.withUnsafeReadableBytes({
-                store(put.block, $0, gcEpoch: put.gcEpoch)
+                volume.store(put.block, $0, gcEpoch: put.gcEpoch)
             }) {
                 refusal = reason
             }
@@ -123,18 +134,13 @@ final class VolumeSession: Sendable {
         for (id, response) in answers { connection.reply(id, response) }
     }
 
-    /// B1: nothing is stored under a name that does not prove it.
-    private func store(
-        _ block: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64
-    ) -> Result<BlockStore.PutOutcome, Refusal> {
-        guard blockHash(bytes) == block else {
-            return .failure(Refusal(.wrongHash, "the bytes sent as block \(block) are not that block"))
-        }
-        do throws(StoreError) {
-            return .success(try volume.blocks.put(block, bytes, gcEpoch: gcEpoch))
-        } catch {
-            volume.failures.report(error, "storing a block")
-            return .failure(Refusal(error))
+    /// The next server gets it while this one stores it.
+    private func pass(_ order: CopyOrder, _ payload: ByteBuffer, to servers: [ServerID], id: RequestID) {
+        let number = state.withLock { $0.order.began() }
+        volume.pass(order, payload, to: servers) { refusal in
+            self.carryOut(self.state.withLock { $0.order.finished(number, refusal) }, onWorker: true)
+        } answer: { [connection] failed in
+            connection.reply(id, failed.isEmpty ? .done : .passed(failed: failed))
         }
     }
 
@@ -204,7 +210,7 @@ final class VolumeSession: Sendable {
                 } else if let commit = flush.commit {
                     carryOut(commit, id: flush.id)
                 } else {
-                    connection.reply(flush.id, .done)
+                    connection.reply(flush.id, .missing(volume.blocks.missing(of: flush.expected)))
                 }
             }
         }
@@ -216,7 +222,7 @@ final class VolumeSession: Sendable {
         guard let commit = flush.commit, flush.refusal == nil else { return }
         flush.needsDisk = !commit.blocks.isEmpty
         for block in commit.carried {
-            switch block.bytes.withUnsafeBytes({ store(block.id, $0, gcEpoch: block.gcEpoch) }) {
+            switch block.bytes.withUnsafeBytes({ volume.store(block.id, $0, gcEpoch: block.gcEpoch) }) {
             case .success(.stored): break
             case .success(.present): flush.needsDisk = true
             case .failure(let refusal):
@@ -241,6 +247,7 @@ final class VolumeSession: Sendable {
 extension VolumeSession.Flush {
     init(_ waiting: PutOrder.Waiting) {
         self.init(id: waiting.id, refusal: waiting.refusal)
+        if case .flush(let blocks) = waiting.request { expected = blocks }
         guard case .commit(let blocks, let carried, let request) = waiting.request else { return }
         var payload = waiting.payload ?? ByteBuffer()
         // Its length is the sum of theirs: the connection has seen to that.

@@ -52,14 +52,21 @@ struct ClientSession: Sendable {
         do throws(VolumeError) {
             guard let id = VolumeID(key.volumeID) else { throw .damaged("the volume key's public half") }
             let mayCreate = making == .always || making == .ifKeyWasMadeHere && origin.wasMadeHere(id)
-            let server: VolumeServer
-            if let embedded { server = embedded } else { server = try await finder.server(of: id, create: mayCreate) }
-            log.debug(
-                "asking the server \(server.name) for the volume",
-                metadata: ["volume": "\(id)", "at": "\(server.endpoints.map(\.description).joined(separator: ", "))"])
+            let finder = finder
+            let places: [VolumeServer]
+            if let embedded {
+                places = [embedded] + ((try? await finder.servers(of: id, create: false)) ?? [])
+            } else {
+                places = try await finder.servers(of: id, create: mayCreate)
+            }
+            for place in places {
+                log.debug(
+                    "asking the server \(place.name) for the volume",
+                    metadata: ["volume": "\(id)", "at": "\(place.endpoints.map(\.description).joined(separator: ", "))"])
+            }
             let volume = try await Volume.open(
-                key: key, at: server, create: mayCreate, options: volumeOptions, pins: pins, directories: directories,
-                group: group, log: log)
+                key: key, at: places, create: mayCreate, options: volumeOptions, pins: pins, directories: directories,
+                surroundings: finder.surroundings, group: group, log: log)
             origin.forget(id)
             log.debug("opened the volume")
             return volume

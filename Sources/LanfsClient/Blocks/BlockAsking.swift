@@ -1,0 +1,149 @@
+import LanfsNetwork
+import LanfsProtocol
+
+/// Questions about blocks as a whole. They go to every server of the volume.
+extension BlockPool {
+    /// A server that is slower than the first by so much is not waited for.
+    private static let slowest = Duration.seconds(2)
+
+    func free(_ blocks: [BlockID], gcEpoch: UInt64) async throws(VolumeError) {
+        _ = try await askAll(.free(blocks: blocks, gcEpoch: gcEpoch))
+    }
+
+    /// What an audit found unreachable (G5).
+    func sweep(_ blocks: [BlockID], gcEpoch: UInt64, cutoff: UInt64) async throws(VolumeError) {
+        _ = try await askAll(.sweep(blocks: blocks, gcEpoch: gcEpoch, cutoff: cutoff))
+    }
+
+    /// Blocks that are stored somewhere, in id order; none after the last. A server that is away has its turn in a later
+    /// audit.
+    func list(after block: BlockID?) async throws(VolumeError) -> [StoredBlock] {
+        var pages: [[StoredBlock]] = []
+        for (_, reply) in try await askAll(.list(after: block)) {
+            guard case .listed(let blocks) = reply.response else { throw .damaged("the server's list of blocks") }
+            if !blocks.isEmpty { pages.append(blocks) }
+        }
+        // Beyond the end of the shortest page its server may have more.
+        guard pages.count > 1, let end = pages.compactMap(\.last?.block).min() else { return pages.first ?? [] }
+        var merged: [BlockID: StoredBlock] = [:]
+        for block in pages.joined() where block.block <= end {
+            // The newest tag of all copies decides whether it may be swept (G1).
+            guard let other = merged[block.block], other.gcEpoch >= block.gcEpoch else {
+                merged[block.block] = block
+                continue
+            }
+        }
+        return merged.values.sorted { $0.block < $1.block }
+    }
+
+    /// What the servers that are there have together, counted in bytes of files.
+    func status() async throws(VolumeError) -> ServerStatus {
+        let placement = servers.placement
+        let statuses = try await statuses().filter { placement.isActive($0.lane.server) }.map(\.status)
+        let copies = placement.required
+        return ServerStatus(
+            capacity: Self.room(in: statuses.map(\.capacity), copies: copies),
+            free: Self.room(in: statuses.map(\.free), copies: copies),
+            usedByVolume: statuses.reduce(0) { $0 + $1.usedByVolume } / UInt64(copies),
+            blocks: statuses.reduce(0) { $0 + $1.blocks } / UInt64(copies))
+    }
+
+    func statuses() async throws(VolumeError) -> [(lane: ServerLane, status: ServerStatus)] {
+        var statuses: [(lane: ServerLane, status: ServerStatus)] = []
+        for (lane, reply) in try await askAll(.status) {
+            guard case .status(let status) = reply.response else { throw .damaged("the server's answer about its room") }
+            statuses.append((lane, status))
+        }
+        return statuses
+    }
+
+    /// How much fits when each byte takes room on so many different servers: what one has beyond its share is of no use.
+    static func room(in servers: [UInt64], copies: Int) -> UInt64 {
+        var copies = UInt64(max(1, min(copies, servers.count)))
+        var sum = servers.reduce(UInt64(0)) { $0.addingReportingOverflow($1).overflow ? .max : $0 + $1 }
+        for room in servers.sorted(by: >) where copies > 1 {
+            guard room > sum / copies else { break }
+            sum -= room
+            copies -= 1
+        }
+        return sum / copies
+    }
+
+    /// Asks every server that is there; with one server, waits for it. Answers once all have, or the slow ones are given up.
+    private func askAll(_ request: Request) async throws(VolumeError) -> [(ServerLane, Reply)] {
+        if let alone = servers.alone { return [(alone, try await ask(request, of: alone))] }
+        let deadline = timeout.map { ContinuousClock.now + $0 }
+        while true {
+            let changes = servers.changes.count
+            let near = servers.placement.members.compactMap { lane in lane.connection.map { (lane, $0) } }
+            let (answers, refusal) = await ask(request, near)
+            if !answers.isEmpty { return answers }
+            if let refusal { throw .refused(refusal) }
+            if servers.isClosed { throw .closed }
+            if let deadline, ContinuousClock.now >= deadline { throw .timedOut }
+            await servers.changes.next(after: changes, until: deadline)
+        }
+    }
+
+    private func ask(
+        _ request: Request, _ near: [(ServerLane, RPCConnection)]
+    ) async -> (answers: [(ServerLane, Reply)], refusal: Refusal?) {
+        enum Event: Sendable {
+            case answered(ServerLane, Reply), lost, late
+        }
+        return await withTaskGroup(of: Event.self) { group in
+            for (lane, connection) in near {
+                group.addTask { (try? await connection.call(request)).map { .answered(lane, $0) } ?? .lost }
+            }
+            var answers: [(ServerLane, Reply)] = []
+            var refusal: Refusal?
+            var left = near.count
+            collecting: while left > 0, let event = await group.next() {
+                switch event {
+                case .late: break collecting
+                case .lost: left -= 1
+                case .answered(let lane, let reply):
+                    left -= 1
+                    if case .refused(let reason) = reply.response {
+                        if reason.reason != .closing { refusal = reason }
+                        continue
+                    }
+                    if answers.isEmpty, left > 0 {
+                        group.addTask {
+                            try? await Task.sleep(for: Self.slowest)
+                            return .late
+                        }
+                    }
+                    answers.append((lane, reply))
+                }
+            }
+            group.cancelAll()
+            return (answers, refusal)
+        }
+    }
+
+    /// A request that may be repeated: carried to its answer over as many connections as it takes.
+    func ask(_ request: Request, of lane: ServerLane) async throws(VolumeError) -> Reply {
+        while true {
+            let connection: RPCConnection
+            do throws(NetworkError) {
+                connection = try await lane.link.connection(wait: timeout)
+            } catch {
+                throw .network(error)
+            }
+            let reply: Reply
+            do throws(NetworkError) {
+                reply = try await connection.call(request)
+            } catch {
+                // What another connection would not cure is passed on.
+                if error.isPermanent { throw .network(error) }
+                continue
+            }
+            if case .refused(let refusal) = reply.response {
+                if refusal.reason == .closing { continue }
+                throw .refused(refusal)
+            }
+            return reply
+        }
+    }
+}

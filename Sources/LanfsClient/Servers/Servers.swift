@@ -1,0 +1,268 @@
+import LanfsCrypto
+import LanfsNetwork
+import LanfsProtocol
+import Logging
+import NIOCore
+import Synchronization
+
+/// The servers of an open volume, each with its link: at first those where the volume was looked for, then those that the
+/// newest config names.
+final class Servers: Sendable {
+    /// What every connection needs.
+    struct Setting: Sendable {
+        let volume: VolumeID
+        let key: VolumeKey
+        let pins: ServerPins
+        let eventLoop: any EventLoop
+        let surroundings: Surroundings
+        let log: Logger
+    }
+
+    fileprivate struct State {
+        var lanes: [ServerID: ServerLane] = [:]
+        /// The newest chosen record, as far as it has been heard of.
+        var newest: RootRecord?
+        var placement = Placement()
+        var report: (@Sendable (ServerLane, ServerLane.Report) -> Void)?
+        var isClosed = false
+        var isWatched = false
+    }
+
+    let setting: Setting
+    /// Servers coming and going.
+    let changes: Changes
+    /// Where what waits for servers best waits.
+    let executor: EventLoopExecutor
+    private let state = Mutex(State())
+
+    init(_ setting: Setting) {
+        self.setting = setting
+        executor = EventLoopExecutor(setting.eventLoop)
+        changes = Changes(on: setting.eventLoop)
+    }
+
+    var eventLoop: any EventLoop { setting.eventLoop }
+    /// In the order of their ids.
+    var lanes: [ServerLane] { state.withLock { $0.lanes.values.sorted { $0.server < $1.server } } }
+    var placement: Placement { state.withLock { $0.placement } }
+    func lane(of server: ServerID) -> ServerLane? { state.withLock { $0.lanes[server] } }
+
+    /// The server that is all of the volume, its only keeper included.
+    var alone: ServerLane? { state.withLock { $0.placement.alone } }
+    var isClosed: Bool { state.withLock { $0.isClosed } }
+    var isReachable: Bool { lanes.contains { $0.connection != nil } }
+    var awayNames: String { lanes.filter { $0.connection == nil }.map(\.link.name).joined(separator: ", ") }
+    /// Bytes that may be on their way before writers have to wait: the slowest server that is used decides.
+    var window: Int {
+        let lanes = lanes
+        return (lanes.filter(\.isWilling).map(\.window).min() ?? lanes.map(\.window).min()) ?? .max
+    }
+
+    /// Who hears what becomes of blocks on their way; one.
+    func reportUploads(_ report: @escaping @Sendable (ServerLane, ServerLane.Report) -> Void) {
+        state.withLock { $0.report = report }
+    }
+
+    // MARK: Who they are
+
+    /// A server where the volume may be.
+    func add(_ place: VolumeServer) { state.withLock { _ = $0.add(place, self) } }
+
+    /// Makes links to these, if there are none.
+    func reach(_ servers: [ServerID]) {
+        state.withLock { state in
+            guard !state.isClosed else { return }
+            for server in servers { _ = state.add(server, self) }
+        }
+    }
+
+    /// The members as of `record`, which is chosen. A link to one that left is closed.
+    func follow(_ record: RootRecord) {
+        let gone = state.withLock { state -> [ServerLane] in
+            guard !state.isClosed, state.newest.map({ record.isNewer(than: $0) }) ?? true else { return [] }
+            let isSame = state.newest?.config == record.config
+            state.newest = record
+            guard !isSame else { return [] }
+            for member in record.config.servers where member.state != .gone { _ = state.add(member.server, self) }
+            state.placement = Placement(record.config, state.lanes)
+            let gone = state.lanes.filter { id, _ in
+                !record.config.servers.contains { $0.server == id && $0.state != .gone }
+            }
+            for id in gone.keys { state.lanes[id] = nil }
+            return Array(gone.values)
+        }
+        for lane in gone { lane.link.close() }
+        introduce()
+        changes.happened()
+    }
+
+    func close() {
+        let lanes = state.withLock { state in
+            state.isClosed = true
+            return Array(state.lanes.values)
+        }
+        for lane in lanes { lane.link.close() }
+        changes.happened()
+    }
+
+    /// From now on people are told of servers that come and go.
+    func watch() { state.withLock { $0.isWatched = true } }
+
+    fileprivate func watches(_ link: ServerLink) -> Bool { state.withLock { $0.isWatched && $0.lanes[link.server] != nil } }
+
+    /// Where they are now: the next mount tries there first, without waiting for a broadcast's answers.
+    func rememberAddresses() {
+        for lane in lanes {
+            guard let endpoint = lane.link.current.flatMap({ Endpoint($0.address, defaultPort: 0) }) else { continue }
+            do {
+                try setting.pins.keep([endpoint], of: lane.server)
+            } catch {
+                setting.log.warning("\(error)")
+            }
+        }
+    }
+
+    fileprivate func heard(of lane: ServerLane, _ report: ServerLane.Report) {
+        state.withLock { $0.report }?(lane, report)
+        if case .moved = report { changes.happened() }
+    }
+
+    /// Every connection begins with the proof of the volume's key.
+    func opened(_ connection: RPCConnection) async throws(NetworkError) {
+        let proof = setting.key.signingKey.sign(sessionProof(handshakeHash: connection.handshakeHash))
+        let reply = try await connection.call(.open(volume: setting.volume, proof: proof))
+        if case .refused(let refusal) = reply.response {
+            throw .refused(server: connection.address, reason: refusal.detail)
+        }
+        introduce(on: connection)
+    }
+
+    // MARK: Introducing them to each other
+
+    private func introduce() {
+        for lane in lanes { if let connection = lane.connection { introduce(on: connection) } }
+    }
+
+    /// Tells a server who the others are and where; without an answer that matters.
+    private func introduce(on connection: RPCConnection) {
+        guard let record = state.withLock({ $0.newest }), record.config.servers.count > 1 else { return }
+        let endpoints = lanes.map { lane in
+            MemberEndpoints(
+                server: lane.server,
+                addresses: lane.link.current.map { [$0.address] } ?? setting.pins.endpoints(of: lane.server).map(\.description))
+        }
+        connection.call(.introduce(record: record, endpoints: endpoints)) { _ in }
+    }
+
+    // MARK: The register
+
+    /// How the register's messages reach the keepers.
+    func transport(_ blocks: BlockPool) -> RootRegister.Transport {
+        { [self] server, request, completion in
+            if let alone, alone.server == server {
+                if case .accept = request.body { return blocks.commit(request, on: alone, completion) }
+                return alone.link.call(.register(request)) { completion(RootRegister.Answer($0)) }
+            }
+            // It is asked again, and the others go on meanwhile.
+            guard let connection = lane(of: server)?.connection else { return completion(.lost) }
+            connection.call(.register(request)) { completion(RootRegister.Answer($0)) }
+        }
+    }
+
+    /// Returns once `count` of these are connected, or at `deadline`.
+    func connect(_ count: Int, of servers: [ServerID], until deadline: ContinuousClock.Instant) async {
+        while ContinuousClock.now < deadline {
+            let changes = changes.count
+            if servers.count(where: { lane(of: $0)?.connection != nil }) >= count { return }
+            await self.changes.next(after: changes, until: deadline)
+        }
+    }
+}
+
+extension Servers.State {
+    mutating func add(_ server: ServerID, _ servers: Servers) -> ServerLane {
+        let surroundings = servers.setting.surroundings
+        return add(
+            VolumeServer(
+                server: server, name: fingerprint(of: server.bytes), endpoints: servers.setting.pins.endpoints(of: server),
+                capacity: 0, resolve: { await surroundings.resolve(server) }),
+            servers)
+    }
+
+    mutating func add(_ place: VolumeServer, _ servers: Servers) -> ServerLane {
+        if let lane = lanes[place.server] { return lane }
+        let configuration = ServerLink.Configuration(
+            server: place.server, name: place.name, endpoints: place.endpoints, resolve: place.resolve,
+            onConnect: { [weak servers] (connection) async throws(NetworkError) in try await servers?.opened(connection) })
+        let link = ServerLink(configuration, pins: servers.setting.pins, group: servers.eventLoop)
+        let lane = ServerLane(link: link, executor: servers.executor) { [weak servers] in servers?.heard(of: $0, $1) }
+        lanes[place.server] = lane
+        let log = servers.setting.log
+        Task { [weak servers, link] in
+            var awaySince: ContinuousClock.Instant?
+            for await state in link.states() {
+                guard let servers else { return }
+                guard servers.watches(link) else { continue }
+                switch state {
+                case .connected:
+                    if let since = awaySince {
+                        log.notice("the server \(link.name) is back after \((ContinuousClock.now - since).components.seconds) s")
+                    }
+                    awaySince = nil
+                case .disconnected(let since, let failure) where awaySince == nil:
+                    awaySince = since
+                    let rest =
+                        servers.alone == nil
+                        ? "the others go on without it" : "what is cached is still answered, the rest waits for it"
+                    log.warning("the server \(link.name) is away; \(rest)", metadata: failure.map { ["reason": "\($0)"] } ?? [:])
+                case .refused(let error): log.error("\(error)")
+                case .disconnected, .closed: break
+                }
+            }
+        }
+        return lane
+    }
+}
+
+extension Servers {
+    /// Which servers get new blocks.
+    struct Placement: Sendable {
+        private var ranks: BlockPlacement?
+        private var active: [ServerID: ServerLane] = [:]
+        /// All that are not gone, for readers.
+        private(set) var members: [ServerLane] = []
+        /// W (B2).
+        private(set) var required = 1
+        private(set) var alone: ServerLane?
+
+        fileprivate init() {}
+
+        fileprivate init(_ config: VolumeConfig, _ lanes: [ServerID: ServerLane]) {
+            let ranks = BlockPlacement(config)
+            self.ranks = ranks
+            for member in config.servers where member.state == .active && member.weight > 0 {
+                active[member.server] = lanes[member.server]
+            }
+            members = config.servers.filter { $0.state != .gone }.compactMap { lanes[$0.server] }
+            required = max(1, config.requiredCopies)
+            if members.count == 1, let only = members.first, config.keepers.members == [only.server] { alone = only }
+        }
+
+        var isAlone: Bool { alone != nil }
+        func isActive(_ server: ServerID) -> Bool { active[server] != nil }
+
+        /// Every server that takes new blocks, first choice first.
+        func ranking(of block: BlockID) -> [ServerLane] {
+            if let alone, isActive(alone.server) { return [alone] }
+            return ranks?.ranking(of: block).compactMap { active[$0] } ?? []
+        }
+
+        /// Where a reader looks: at the R first in rank, the likeliest to answer soon first, then at all others (B4).
+        func readers(of block: BlockID) -> [ServerLane] {
+            let ranking = ranking(of: block)
+            let first = ranking.prefix(ranks?.replicas ?? 1).sorted { $0.expectedAnswer < $1.expectedAnswer }
+            let rest = ranking.dropFirst(first.count)
+            return first + rest + members.filter { !isActive($0.server) }
+        }
+    }
+}
