@@ -77,6 +77,7 @@ struct Lanfs {
         case .get(let options): return try await Get.run(options)
         case .list(let options): return try await List.run(options)
         case .remove(let options): return try await Remove.run(options)
+        case .status(let options): return try await Status.run(options)
         case .keygen(let options): return try await Keygen.run(options)
         }
     }

@@ -12,6 +12,7 @@ enum Invocation: Sendable {
     case get(GetOptions)
     case list(ListOptions)
     case remove(RemoveOptions)
+    case status(StatusOptions)
     case keygen(KeygenOptions)
 
     enum Help: Sendable {
@@ -59,6 +60,7 @@ enum Invocation: Sendable {
             case .get: return .get(try GetOptions(parsed))
             case .ls: return .list(try ListOptions(parsed))
             case .rm: return .remove(try RemoveOptions(parsed))
+            case .status: return .status(try StatusOptions(parsed))
             case .keygen: return .keygen(try KeygenOptions(parsed))
             }
         }
@@ -105,6 +107,7 @@ extension Invocation {
         case .get: "lanfs get"
         case .list: "lanfs ls"
         case .remove: "lanfs rm"
+        case .status: "lanfs status"
         case .keygen: "lanfs keygen"
         }
     }

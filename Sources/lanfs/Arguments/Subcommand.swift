@@ -7,6 +7,7 @@ enum Subcommand: String, CaseIterable, Sendable {
     case get
     case ls
     case rm
+    case status
     case keygen
 
     var command: Command {
@@ -18,6 +19,7 @@ enum Subcommand: String, CaseIterable, Sendable {
         case .get: GetOptions.command
         case .ls: ListOptions.command
         case .rm: RemoveOptions.command
+        case .status: StatusOptions.command
         case .keygen: KeygenOptions.command
         }
     }
@@ -28,7 +30,7 @@ enum Subcommand: String, CaseIterable, Sendable {
     private static let otherNames: [String: Subcommand] = [
         "server": .serve, "daemon": .serve, "scan": .discover, "find": .discover, "servers": .discover,
         "upload": .put, "push": .put, "cp": .put, "copy": .put, "download": .get, "pull": .get, "fetch": .get,
-        "list": .ls, "dir": .ls, "remove": .rm, "delete": .rm, "del": .rm, "key": .keygen, "init": .keygen,
+        "list": .ls, "dir": .ls, "remove": .rm, "state": .status, "info": .status, "health": .status, "delete": .rm, "del": .rm, "key": .keygen, "init": .keygen,
     ]
 
     /// The subcommand with this name, or an error that names the likely one.
