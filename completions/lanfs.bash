@@ -82,13 +82,14 @@ _lanfs()
             esac
             ;;
         mount)
-            options='--serve -d --data-dir -c --capacity -f --foreground -o --options -r --read-only --create --cache-memory -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose -h --help --version'
-            values=' -d --data-dir -c --capacity -o --options --cache-memory -k --key -u --user -s --server --discovery-port --timeout '
+            options='--serve -d --data-dir -c --capacity -f --foreground -o --options -r --read-only --create --replicas --cache-memory -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose -h --help --version'
+            values=' -d --data-dir -c --capacity -o --options --replicas --cache-memory -k --key -u --user -s --server --discovery-port --timeout '
             operands=(folders)
             case $option in
                 -d | --data-dir) _lanfs_paths -d; return ;;
                 -c | --capacity) :; return ;;
                 -o | --options) _lanfs_mount_words; return ;;
+                --replicas) :; return ;;
                 --cache-memory) :; return ;;
                 -k | --key) _lanfs_keys; return ;;
                 -u | --user) :; return ;;
@@ -98,10 +99,11 @@ _lanfs()
             esac
             ;;
         put)
-            options='-r --recursive -f --force --create --json -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose -h --help --version'
-            values=' -k --key -u --user -s --server --discovery-port --timeout '
+            options='-r --recursive -f --force --create --replicas --json -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose -h --help --version'
+            values=' --replicas -k --key -u --user -s --server --discovery-port --timeout '
             operands=(files nothing)
             case $option in
+                --replicas) :; return ;;
                 -k | --key) _lanfs_keys; return ;;
                 -u | --user) :; return ;;
                 -s | --server) _lanfs_words "$(compgen -A hostname)"; return ;;

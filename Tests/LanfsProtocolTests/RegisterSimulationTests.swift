@@ -16,25 +16,18 @@ private func outcome(_ options: RegisterWorldOptions) -> (violation: String?, tr
 @Suite("The root register, simulated")
 struct RegisterSimulationTests {
     @Test("keeps every rule under crashes, rot, loss, duplication, stalls and drifting clocks")
-    func keepsEveryRule() {
-        let seeds = environment("LANFS_SEED").map { [$0] } ?? Array(0..<(environment("LANFS_SEEDS") ?? 200))
-        var events = 0
-        var commits = 0
-        for seed in seeds {
-            let result = outcome(RegisterWorldOptions(seed: seed))
-            events += result.events
-            commits += result.commits
-            if let violation = result.violation {
-                Issue.record(
-                    """
-                    seed \(seed): \(violation)
-                    replay: LANFS_SEED=\(seed) swift test --filter RegisterSimulationTests/keepsEveryRule
-                    """)
-                return
+    func keepsEveryRule() async {
+        let tally = await simulate("register", test: "RegisterSimulationTests/keepsEveryRule", seeds: 500) { seed, tally in
+            var world = RegisterWorld(RegisterWorldOptions(seed: seed))
+            defer {
+                tally += world.tally
+                tally[.commits] += world.oracle.commitCount
+                tally[.events] += world.eventCount
+                tally.nanoseconds += world.now
             }
+            try world.run()
         }
-        print("register simulation: \(seeds.count) seeds, \(events) events, \(commits) commits")
-        #expect(commits > seeds.count, "a simulation in which nothing happens proves nothing")
+        #expect(tally[.commits] > 10, "a simulation in which nothing happens proves nothing")
     }
 
     @Test("runs the same way twice from the same seed")
@@ -47,25 +40,34 @@ struct RegisterSimulationTests {
     }
 
     @Test("agrees under any order of messages")
-    func agreesInAnyOrder() {
-        let seeds = environment("LANFS_SEED").map { [$0] } ?? Array(0..<(environment("LANFS_SEEDS") ?? 200) * 5)
-        var commits = 0
-        for seed in seeds {
+    func agreesInAnyOrder() async {
+        let tally = await simulate(
+            "agreement", test: "RegisterSimulationTests/agreesInAnyOrder", seeds: 5000
+        ) { seed, tally in
             var scheduler = RegisterScheduler(seed: seed)
-            do {
-                try scheduler.run()
-                commits += scheduler.oracle.commitCount
-            } catch {
-                Issue.record(
-                    """
-                    seed \(seed): \(error)
-                    replay: LANFS_SEED=\(seed) swift test --filter RegisterSimulationTests/agreesInAnyOrder
-                    """)
-                return
+            defer {
+                tally += scheduler.tally
+                tally[.commits] += scheduler.oracle.commitCount
             }
+            try scheduler.run()
         }
-        print("register scheduler: \(seeds.count) seeds, \(commits) commits")
-        #expect(commits > seeds.count / 4, "a simulation in which nothing happens proves nothing")
+        #expect(tally[.commits] > 0, "a simulation in which nothing happens proves nothing")
+    }
+
+    @Test("agrees while keepers come and go, under any order of messages")
+    func agreesWhileMoving() async {
+        let tally = await simulate(
+            "keeper moves", test: "RegisterSimulationTests/agreesWhileMoving", seeds: 5000
+        ) { seed, tally in
+            var scheduler = MoveScheduler(seed: seed)
+            defer {
+                tally += scheduler.tally
+                tally[.commits] += scheduler.oracle.commitCount
+                tally[.moves] += scheduler.oracle.epochCount - 1
+            }
+            try scheduler.run()
+        }
+        #expect(tally[.moves] > 0, "a simulation in which nothing moves proves nothing")
     }
 
     @Test("finds every rule of agreement that is broken on purpose", arguments: RegisterScheduler.Mutant.allCases)
@@ -93,29 +95,6 @@ struct RegisterSimulationTests {
             }
         }
         Issue.record("no seed notices \(mutant)")
-    }
-
-    @Test("agrees while keepers come and go, under any order of messages")
-    func agreesWhileMoving() {
-        let seeds = environment("LANFS_SEED").map { [$0] } ?? Array(0..<(environment("LANFS_SEEDS") ?? 200) * 5)
-        var (commits, epochs) = (0, 0)
-        for seed in seeds {
-            var scheduler = MoveScheduler(seed: seed)
-            do {
-                try scheduler.run()
-                commits += scheduler.oracle.commitCount
-                epochs += scheduler.oracle.epochCount - 1
-            } catch {
-                Issue.record(
-                    """
-                    seed \(seed): \(error)
-                    replay: LANFS_SEED=\(seed) swift test --filter RegisterSimulationTests/agreesWhileMoving
-                    """)
-                return
-            }
-        }
-        print("keeper moves: \(seeds.count) seeds, \(commits) commits, \(epochs) moves")
-        #expect(epochs > seeds.count / 2, "a simulation in which nothing moves proves nothing")
     }
 
     @Test("finds every rule of moving that is broken on purpose", arguments: MoveScheduler.Mutant.allCases)

@@ -402,6 +402,32 @@ import Testing
         #expect(tookBack > 0)
     }
 
+    @Test("a watch that came with a record that is not signed hears what it would have heard without it")
+    func watchBehindForgery() {
+        let session = Answers()
+        let servers = [server] + (5...6 as ClosedRange<UInt64>).map { ServerID(word0: $0, word1: 2, word2: 3, word3: 4) }
+        let config = VolumeConfig(
+            version: 1, servers: servers.map { Member(server: $0, weight: 1) }, keepers: Keepers(servers), replicas: 1)
+        let ballot = Ballot(counter: 1, proposer: 7)
+        let first = RootRecord(creating: key.id, config: config, contents: [], ballot: ballot)
+            .signed(ballot: ballot, KeySigner(key: key.signingKey))
+        let forged = first.child(
+            RootChange(contents: [1], gcEpoch: 0), epoch: 1, ballot: Ballot(counter: 9, proposer: 9),
+            signer: KeySigner(key: VolumeKey.generate().signingKey))
+        var desk = desk()
+        let made = desk.take(
+            [call(.initialize(first, next: nil), session: session), call(.learn(ballot), session: session)], now: .zero)
+        if let state = made.persist { desk.persisted(state, true) }
+        let outcome = desk.takeUnchecked(
+            [
+                call(.accept(forged, next: nil), session: session),
+                call(.watch(known: .zero, knowsWanted: false), session: session),
+            ], now: .seconds(1))
+        #expect(outcome.claims.map(\.isTrue) == [false])
+        let again = desk.take(desk.takeBack(outcome), now: .seconds(1))
+        #expect(again.held.count == 2 && again.ready.isEmpty && desk.nextDeadline == nil)
+    }
+
     @Test("a state that the disk refused is held against every later answer")
     func failedDisk() throws {
         var desk = desk()

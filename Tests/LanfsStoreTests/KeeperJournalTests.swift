@@ -366,6 +366,46 @@ struct KeeperJournalTests {
         #expect(settled.take().flatMap(\.blocks).contains(carried(1000, size: 9000).id))
     }
 
+    @Test("a first state that cannot have been acknowledged, and a torn second one: nothing was ever acknowledged")
+    func unprovenFirst() throws {
+        let isProven = { (state: [UInt8]) in state.first != 66 }
+        let pair = try Pair()
+        let journal = try pair.open(isProven: isProven)
+        try journal.append([66], carrying: [carried(1, size: 9000)])
+        try journal.append([1], carrying: [carried(1, size: 9000)])
+        for number in 0..<2 { try pair.change(number, 1) { $0.replaceSubrange(5 * 4096..<6 * 4096, with: repeatElement(0, count: 4096)) } }
+        #expect(try pair.open(isProven: isProven).recovered == .empty)
+    }
+
+    @Test("two that settle at once, with an append between, do not count a block twice")
+    func settlesTwice() throws {
+        let (isInside, isSecond, isDone) = (Monitor(false), Monitor(false), Monitor(false))
+        @Sendable func wait(for flag: Monitor<Bool>) { _ = flag.await { $0 ? true : nil } }
+        let calls = Mutex(0)
+        let journal = try Pair().open(settle: { _, _ in
+            let isFirst = calls.withLock { calls in
+                calls += 1
+                return calls == 1
+            }
+            (isFirst ? isInside : isSecond).update { $0 = true }
+            _ = (isFirst ? isSecond : isDone).await { $0 ? true : nil }
+        })
+        try journal.append([1], carrying: [carried(1)])
+        onThreads(2) { thread in
+            if thread == 0 {
+                try? journal.settle()
+                isDone.update { $0 = true }
+            } else {
+                wait(for: isInside)
+                try? journal.append([2], carrying: [carried(2)])
+                try? journal.settle()
+            }
+        }
+        #expect(calls.withLock { $0 } == 2)
+        try journal.settle()
+        #expect(calls.withLock { $0 } == 2, "nothing is left to settle")
+    }
+
     @Test("what is to happen while the disks write happens once, and not when nothing is written")
     func meanwhile() throws {
         let journal = try Pair().open()

@@ -112,13 +112,15 @@ final class Servers: Sendable {
 
     /// Where they are now: the next mount tries there first, without waiting for a broadcast's answers.
     func rememberAddresses() {
-        for lane in lanes {
-            guard let endpoint = lane.link.current.flatMap({ Endpoint($0.address, defaultPort: 0) }) else { continue }
-            do {
-                try setting.pins.keep([endpoint], of: lane.server)
-            } catch {
-                setting.log.warning("\(error)")
-            }
+        for lane in lanes { rememberAddress(of: lane.link) }
+    }
+
+    fileprivate func rememberAddress(of link: ServerLink) {
+        guard let endpoint = link.current.flatMap({ Endpoint($0.address, defaultPort: 0) }) else { return }
+        do {
+            try setting.pins.keep([endpoint], of: link.server)
+        } catch {
+            setting.log.warning("\(error)")
         }
     }
 
@@ -205,6 +207,7 @@ extension Servers.State {
                 guard servers.watches(link) else { continue }
                 switch state {
                 case .connected:
+                    servers.rememberAddress(of: link)
                     if let since = awaySince {
                         log.notice("the server \(link.name) is back after \((ContinuousClock.now - since).components.seconds) s")
                     }

@@ -136,7 +136,8 @@ extension Volume {
         servers.rememberAddresses()
         if !options.readOnly {
             try await takeUpSetAside()
-            await releaseDeadSessions()
+            // With too few servers to write, reading must not wait for it.
+            _ = await patiently(upTo: .seconds(10), on: nil) { await self.releaseDeadSessions() }
         }
         servers.watch()
         followRoot(queries)

@@ -104,6 +104,11 @@ public struct FastRead<Verifier: RecordVerifier>: Sendable {
         where heard.count(where: { $0.record.ballot == reply.record.ballot }) >= keepers.quorum {
             return end(.chosen(reply.record))
         }
+        // Where all must agree, each of them has accepted everything that is chosen: what one has accepted last and knows
+        // to be chosen is the newest.
+        if keepers.quorum == keepers.members.count, let newest = heard.first(where: \.isLearned) {
+            return end(.chosen(newest.record))
+        }
         guard heard.count >= keepers.quorum else { return [] }
         if takesLowerOfMixed, let lowest = heard.min(by: { $1.record.isNewer(than: $0.record) }) {
             return end(.chosen(lowest.record))

@@ -140,8 +140,6 @@ struct ProposerMutants: OptionSet, Sendable {
     static let countsEveryYes = ProposerMutants(rawValue: 8)
     /// M2 broken: a seal has other successors in its epoch than itself.
     static let ignoresSeal = ProposerMutants(rawValue: 16)
-    /// P1 broken across epochs: ballots of different epochs are compared.
-    static let baseByBallotAlone = ProposerMutants(rawValue: 32)
 }
 
 extension Proposer {

@@ -132,7 +132,6 @@ extension Proposer {
     /// P1: the highest ballot, never the highest sequence number: a value that lost can be longer than one that won.
     static func base(of promises: [RootRecord], _ mutants: ProposerMutants) -> RootRecord? {
         if mutants.contains(.baseBySequence) { return promises.max { $0.sequence < $1.sequence } }
-        if mutants.contains(.baseByBallotAlone) { return promises.max { $0.ballot < $1.ballot } }
         if mutants.contains(.ignoresUnchosen) { return promises.min { $1.isNewer(than: $0) } }
         return promises.max { $1.isNewer(than: $0) }
     }

@@ -8,7 +8,7 @@ typealias SessionName = ObjectIdentifier
 struct RegisterCall: Sendable {
     var request: RegisterRequest
     var session: SessionName
-    /// Blocks that a yes needs on disk. Their bytes are what their names say (B1); the store does not have them yet.
+    /// Blocks that a yes needs on disk; the store has them, not flushed.
     var carried: [CarriedBlock] = []
     var answer: @Sendable (Response) -> Void
 }
@@ -50,6 +50,8 @@ struct RegisterDesk: Sendable {
     /// A state that the disk refused, or that has to replace another there: nothing that could tell of it may leave before
     /// it is there.
     private var unpersisted: KeeperState?
+    /// Watches were last looked at with a state in mind that is not so.
+    private var isTakenBack = false
     private var isClosed = false
     /// Of the last record that was handed on as news.
     private var told = (epoch: UInt64(0), version: UInt64(0))
@@ -91,6 +93,7 @@ struct RegisterDesk: Sendable {
     mutating func takeBack(_ outcome: Outcome) -> [RegisterCall] {
         if let before = outcome.before { keeper = before }
         unpersisted = keeper.state
+        isTakenBack = true
         return outcome.held.map(\.call)
     }
 
@@ -98,7 +101,8 @@ struct RegisterDesk: Sendable {
         var outcome = Outcome(persist: unpersisted)
         // A yes to what was accepted before changes no state, but the blocks that came with it must be on disk.
         if calls.contains(where: { !$0.carried.isEmpty }) { outcome.persist = keeper.state }
-        var wakesWatchers = false
+        var wakesWatchers = isTakenBack
+        isTakenBack = false
         for call in calls {
             if isClosed {
                 outcome.ready.append(Reply(call: call, response: .refused(.closing)))

@@ -40,7 +40,6 @@ final class RegisterLane: Sendable {
     private let desk: Mutex<RegisterDesk>
     /// `nil` for an amnesiac keeper, which has nothing to promise.
     private let journal: KeeperJournal?
-    private let blocks: BlockStore
     private let threads: DiskThreads
     private let eventLoop: any EventLoop
     private let failures: DiskFailures
@@ -50,8 +49,8 @@ final class RegisterLane: Sendable {
     /// `journal`: `nil` when it cannot be trusted (A5): the keeper never votes again. `onNews` hears, on a thread that may
     /// block, of chosen records with a configuration that is new; of the one there is at once.
     init(
-        server: ServerID, volume: VolumeID, journal: KeeperJournal?, blocks: BlockStore, threads: DiskThreads,
-        eventLoop: any EventLoop, failures: DiskFailures, onNews: @escaping @Sendable (RootRecord) -> Void = { _ in }
+        server: ServerID, volume: VolumeID, journal: KeeperJournal?, threads: DiskThreads, eventLoop: any EventLoop,
+        failures: DiskFailures, onNews: @escaping @Sendable (RootRecord) -> Void = { _ in }
     ) throws(DecodingError) {
         let recovery: KeeperRecovery =
             switch journal?.recovered {
@@ -66,7 +65,6 @@ final class RegisterLane: Sendable {
         self.desk = Mutex(desk)
         self.onNews = onNews
         self.journal = journal
-        self.blocks = blocks
         self.threads = threads
         self.eventLoop = eventLoop
         self.failures = failures
@@ -121,20 +119,14 @@ final class RegisterLane: Sendable {
         }
     }
 
-    /// What the answers rest on is seen to while the disks write them down: that signatures are good (A2), and that the
-    /// store has the blocks (B2). Where it is not so nobody has heard anything yet, and all is done again, in order.
+    /// Signatures (A2) are checked while the disks write down what rests on them. Where one is wrong nobody has heard
+    /// anything yet, and all is done again, in order.
     private func carryOut(_ calls: [RegisterCall]) {
         let outcome = desk.withLock { $0.takeUnchecked(calls, now: now) }
-        var holds = true
-        let refusal = persist(outcome, calls) {
-            holds = outcome.claims.allSatisfy(\.isTrue) && calls.allSatisfy { self.store($0.carried) == nil }
-        }
+        var holds = outcome.claims.isEmpty
+        let refusal = persist(outcome, calls) { holds = outcome.claims.allSatisfy(\.isTrue) }
         if holds { return finish(outcome, persisted: refusal) }
-        let again = desk.withLock { $0.takeBack(outcome) }.filter { call in
-            let refusal = store(call.carried)
-            if let refusal { call.answer(.refused(refusal)) }
-            return refusal == nil
-        }
+        let again = desk.withLock { $0.takeBack(outcome) }
         let checked = desk.withLock { $0.take(again, now: now) }
         finish(checked, persisted: persist(checked, again))
     }
@@ -161,23 +153,6 @@ final class RegisterLane: Sendable {
             return nil
         } catch {
             failures.report(error, "writing the register")
-            return Refusal(error)
-        }
-    }
-
-    /// Has the store take blocks in that the journals carry.
-    private func store(_ carried: [CarriedBlock]) -> Refusal? {
-        do throws(StoreError) {
-            var mark = blocks.mark()
-            var wasThere = false
-            for block in carried {
-                if try blocks.put(block) == .present { wasThere = true }
-            }
-            // It may have got a newer tag or left quarantine (G1, G7), which only a flush brings to disk.
-            if wasThere { try blocks.flush(&mark) }
-            return nil
-        } catch {
-            failures.report(error, "storing a block")
             return Refusal(error)
         }
     }

@@ -14,9 +14,14 @@ extension ServedVolume {
         let halves = TwoHalves(answer)
         members.context.threads.work { [self] in
             members.pass(order, payload, to: servers) { halves.arrived($0) }
-            let refusal = payload.withUnsafeReadableBytes { store(order.block, $0, gcEpoch: order.gcEpoch) }
-            stored(refusal)
-            halves.arrived(refusal == nil ? [] : [members.context.server])
+            switch payload.withUnsafeReadableBytes({ store(order.block, $0, gcEpoch: order.gcEpoch) }) {
+            case .success:
+                stored(nil)
+                halves.arrived([])
+            case .failure(let refusal):
+                stored(refusal)
+                halves.arrived([members.context.server])
+            }
         }
     }
 }

@@ -121,7 +121,12 @@ final class VolumeSession: OpenSession {
     private func carryOut(_ puts: [Put]) {
         var answers: [(id: RequestID, response: Response)] = []
         for put in puts {
-            let refusal = put.payload.withUnsafeReadableBytes { volume.store(put.block, $0, gcEpoch: put.gcEpoch) }
+            var refusal: Refusal?
+            if case .failure(let reason) = put.payload.withUnsafeReadableBytes({
+                volume.store(put.block, $0, gcEpoch: put.gcEpoch)
+            }) {
+                refusal = reason
+            }
             answers.append((put.id, refusal.map { .refused($0) } ?? .done))
             // A flush that waited for this put runs right here: all answers then leave in one packet.
             carryOut(state.withLock { $0.order.finished(put.number, refusal) }, onWorker: true)
@@ -211,13 +216,20 @@ final class VolumeSession: OpenSession {
         }
     }
 
-    /// B1 for what a commit carries; the lane has it stored, while the journals are written.
+    /// Stores what a commit carries. One that was here before may have got a newer tag or left quarantine (G1, G7), which
+    /// only a flush brings to disk.
     private func takeIn(_ flush: inout Flush) {
         guard let commit = flush.commit, flush.refusal == nil else { return }
         flush.needsDisk = !commit.blocks.isEmpty
-        flush.refusal = commit.carried.lazy.compactMap { block in
-            block.bytes.withUnsafeBytes { self.volume.refuse($0, as: block.id) }
-        }.first
+        for block in commit.carried {
+            switch block.bytes.withUnsafeBytes({ volume.store(block.id, $0, gcEpoch: block.gcEpoch) }) {
+            case .success(.stored): break
+            case .success(.present): flush.needsDisk = true
+            case .failure(let refusal):
+                flush.refusal = refusal
+                return
+            }
+        }
     }
 
     /// Asks the keeper if the blocks are there. A flush does not say that: a put before it may have been refused, or its

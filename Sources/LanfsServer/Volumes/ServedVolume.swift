@@ -65,19 +65,20 @@ final class ServedVolume: Sendable {
     }
 
     /// Blocks the thread.
-    func store(_ block: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64) -> Refusal? {
-        if let refusal = refuse(bytes, as: block) { return refusal }
+    func store(
+        _ block: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64
+    ) -> Result<BlockStore.PutOutcome, Refusal> {
+        if let refusal = refuse(bytes, as: block) { return .failure(refusal) }
         do throws(StoreError) {
-            try blocks.put(block, bytes, gcEpoch: gcEpoch)
-            return nil
+            return .success(try blocks.put(block, bytes, gcEpoch: gcEpoch))
         } catch {
             failures.report(error, "storing a block")
-            return Refusal(error)
+            return .failure(Refusal(error))
         }
     }
 
     /// B1: nothing is stored under a name that does not prove it.
-    func refuse(_ bytes: UnsafeRawBufferPointer, as block: BlockID) -> Refusal? {
+    private func refuse(_ bytes: UnsafeRawBufferPointer, as block: BlockID) -> Refusal? {
         if members.context.isWitness { return Refusal(.full, "this server is a witness: it keeps no blocks") }
         return blockHash(bytes) == block
             ? nil : Refusal(.wrongHash, "the bytes sent as block \(block) are not that block")

@@ -138,7 +138,7 @@ final class Volumes: Sendable {
             guard let directory = directory.withLock({ $0 }) else { throw .closed(path: "") }
             let blocks = try directory.volume(volume, quota: admission.quota(of: volume) ?? .max, create: true)
             let members = VolumeMembers(volume, blocks: blocks, context: context)
-            let register = try openRegister(volume, blocks, in: directory, members)
+            let register = try openRegister(volume, in: directory, members)
             let made = ServedVolume(volume, blocks: blocks, register: register, members: members, failures: failures)
             served.withLock { $0[volume] = made }
             members.start()
@@ -149,7 +149,7 @@ final class Volumes: Sendable {
     }
 
     private func openRegister(
-        _ volume: VolumeID, _ blocks: BlockStore, in directory: StoreDirectory, _ members: VolumeMembers
+        _ volume: VolumeID, in directory: StoreDirectory, _ members: VolumeMembers
     ) throws(StoreError) -> RegisterLane {
         let journal: KeeperJournal?
         do throws(StoreError) {
@@ -166,7 +166,7 @@ final class Volumes: Sendable {
         }
         do throws(DecodingError) {
             return try RegisterLane(
-                server: server, volume: volume, journal: journal, blocks: blocks, threads: threads, eventLoop: eventLoop,
+                server: server, volume: volume, journal: journal, threads: threads, eventLoop: eventLoop,
                 failures: failures
             ) { [weak members] record in members?.chosen(record) }
         } catch {

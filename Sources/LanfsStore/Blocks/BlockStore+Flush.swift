@@ -11,6 +11,10 @@ struct Flusher {
 /// What one connection knows of lost blocks: take one with `mark()` when it opens, before its first put.
 public struct FlushMark: Sendable {
     fileprivate var losses: UInt64
+    /// Blocks that were lost may only be named by the next `settle`.
+    fileprivate var mustLookAgain = false
+
+    fileprivate init(losses: UInt64) { self.losses = losses }
 }
 
 extension BlockStore {
@@ -43,11 +47,14 @@ extension BlockStore {
     ///   - mayBeGone: a crash may have taken them before they were flushed, without word of it.
     ///   - mark: of the caller; a failed flush since may have taken them as well.
     func settle(_ blocks: [CarriedBlock], mayBeGone: Bool, since mark: inout FlushMark) throws(StoreError) {
-        if !mayBeGone {
+        let mustLook = mayBeGone || mark.mustLookAgain
+        mark.mustLookAgain = false
+        if !mustLook {
             do throws(StoreError) {
                 return try flushSegments(&mark)
             } catch {
                 guard case .unflushedLost = error else { throw error }
+                mark.mustLookAgain = true
                 logger.error("putting blocks again that a flush has lost", metadata: ["error": "\(error)"])
             }
         }

@@ -14,14 +14,6 @@ public struct CarriedBlock: Equatable, Sendable {
     }
 }
 
-extension BlockStore {
-    /// Stores a block whose bytes the caller has checked against its name (B1), as `put(_:_:gcEpoch:)`.
-    public func put(_ block: CarriedBlock) throws(StoreError) -> PutOutcome {
-        let bytes = block.bytes.span.bytes
-        return try bytes.withUnsafeBytes { (bytes) throws(StoreError) in try put(block.id, bytes, gcEpoch: block.gcEpoch) }
-    }
-}
-
 /// What one record of a journal says: a state that replaces all before, and blocks that add to those before.
 ///
 /// A commit's blocks must be on disk before its vote is given (B2, A5). Lying in the same record they get there with the

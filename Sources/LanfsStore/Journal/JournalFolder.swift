@@ -117,11 +117,13 @@ struct JournalReading: Equatable {
         var pages = pages
         var found = pages.enumerated().flatMap { JournalReading.records($1, file: $0) }
         // Nobody heard of it: it is as good as torn.
+        var unheard = 0
         while let last = found.indices.max(by: { found[$0].record.sequence < found[$1].record.sequence }),
             !isProven(found[last].record.entry.state)
         {
             for page in found[last].pages { pages[found[last].file][page] = .bad }
             found.remove(at: last)
+            unheard += 1
         }
         records = found.map(\.record)
         let best = found.max { $0.record.sequence < $1.record.sequence }
@@ -131,11 +133,13 @@ struct JournalReading: Equatable {
         // fit.
         guard let newest, let best else {
             hasBadTail = pages.contains { JournalReading.isTorn($0[...], after: nil) }
-            // The first append of all, and only that one, goes to the start of file 1 with sequence number 1.
+            // The first append of all goes to the start of file 1 with sequence number 1, and only that one, or the one
+            // after those that nobody heard of, can be torn.
+            let reach = JournalReading.reach * (unheard + 1)
             hasLostRecords =
                 JournalReading.isTorn(pages[0][...], after: nil)
-                || JournalReading.isTorn(pages[1].dropFirst(JournalReading.reach), after: nil)
-                || pages[1].contains { if case .slot(let slot) = $0 { slot.sequence > 1 } else { false } }
+                || JournalReading.isTorn(pages[1].dropFirst(reach), after: nil)
+                || pages[1].contains { if case .slot(let slot) = $0 { slot.sequence > UInt64(unheard) + 1 } else { false } }
             return
         }
         let behind = pages[best.file].dropFirst(best.pages.upperBound).prefix(JournalReading.reach)

@@ -12,7 +12,7 @@ struct JournalWriter {
     private var sequence: UInt64
     /// Blocks of records up to this one are on disk in the segments, those of later ones are `unsettled`.
     private var settled: UInt64
-    private var unsettled: [CarriedBlock] = []
+    private var unsettled: [(sequence: UInt64, block: CarriedBlock)] = []
     private var newestState: [UInt8] = []
     private let settle: KeeperJournal.Settle
     private var slot = 0
@@ -56,7 +56,7 @@ struct JournalWriter {
             slot = 0
             parts = encode(state, blocks)
         }
-        unsettled += blocks
+        unsettled += blocks.map { (sequence, $0) }
         let bytes = UnsafeRawBufferPointer(rebasing: buffer.bytes[..<(parts * JournalSlot.size)])
         let offset = UInt64(slot * JournalSlot.size)
 
@@ -77,14 +77,14 @@ struct JournalWriter {
     var due: Due? {
         get throws(StoreError) {
             if let failure { throw failure }
-            return unsettled.isEmpty ? nil : Due(blocks: unsettled, sequence: sequence - 1)
+            return unsettled.isEmpty ? nil : Due(blocks: unsettled.map(\.block), sequence: sequence - 1)
         }
     }
 
     /// They are on disk in the segments. The journals hear of it with the next record, which is made when none came since.
     mutating func noteSettled(_ due: Due) throws(StoreError) {
         guard due.sequence > settled else { return }
-        unsettled.removeFirst(due.blocks.count)
+        unsettled.removeAll { $0.sequence <= due.sequence }
         settled = due.sequence
         if sequence == due.sequence + 1 { try append(newestState, [], {}) }
     }
@@ -96,7 +96,7 @@ struct JournalWriter {
     }
 
     private mutating func settleAll() throws(StoreError) {
-        if !unsettled.isEmpty { try settle(unsettled, false) }
+        if !unsettled.isEmpty { try settle(unsettled.map(\.block), false) }
         unsettled = []
         settled = sequence - 1
     }

@@ -83,12 +83,10 @@ public final class KeeperJournal: Sendable {
         (first.newest?.sequence ?? 0) < (second.newest?.sequence ?? 0)
     }
 
-    /// Puts the state on disk, and with it the blocks; durable in both journals on return.
+    /// Puts the state on disk, and with it the blocks, which the store has taken in before (not flushed); durable in both
+    /// journals on return.
     ///
-    /// - Parameters:
-    ///   - blocks: which the store has not flushed.
-    ///   - meanwhile: runs once, while the disks write; has the store take the blocks in, or nobody must hear of the state
-    ///     and another be appended. Not run when nothing is written.
+    /// - Parameter meanwhile: runs once, while the disks write; not when nothing is written.
     /// - Throws: `tooLong`, with nothing done; or a disk error: from then on every call does, and the keeper must not answer.
     public func append(
         _ state: [UInt8], carrying blocks: [CarriedBlock] = [], meanwhile: () -> Void = {}

@@ -7,7 +7,10 @@ enum Put {
         let key = try session.key(whenMissing: .offer)
         let report = TransferReport("lanfs put", options.client.common.verbosity)
         let interruption = try Interruption(of: session, report)
-        let volume = try await session.open(key, .init(create: options.create)) { $0.memory = TransferOptions.memory }
+        let volume = try await session.open(key, .init(create: options.create)) { volume in
+            volume.memory = TransferOptions.memory
+            volume.replicas = options.copies.number
+        }
         interruption.began(with: volume)
         let put = LanfsClient.Put(
             into: volume, options: TransferOptions(isRecursive: options.recursive, replaces: options.force),

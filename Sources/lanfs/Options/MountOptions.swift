@@ -18,6 +18,8 @@ struct MountOptions: Equatable, Sendable {
     var embeddedServer: EmbeddedServer?
     var foreground = false
     var create = false
+    /// Of a volume that is made.
+    var copies = CopyCount.standard
     var readOnly = false
     var cacheMemory = standardCacheMemory
     var access = Access.owner
@@ -63,6 +65,7 @@ struct MountOptions: Equatable, Sendable {
         manual:
             "Make the volume when no server that answers knows it. Without this option only the machine that made the "
             + "key does so, because a server that holds the volume may just be switched off.")
+    static let copiesOption = PutOptions.copiesOption
     static let readOnlyFlag = Flag("read-only", "r", help: "mount read-only")
     static let timeoutOption = ValueOption<Duration>(
         "timeout", "DURATION", help: "fail what has waited so long for a server with EIO",
@@ -80,7 +83,7 @@ struct MountOptions: Equatable, Sendable {
         operands: [.init(metavar: "MOUNTPOINT", count: .one, completion: .directory)],
         options: [
             serveFlag.row, dataDirectoryOption.row, capacityOption.row, foregroundFlag.row, wordsOption.row,
-            readOnlyFlag.row, createFlag.row, cacheMemoryOption.row,
+            readOnlyFlag.row, createFlag.row, copiesOption.row, cacheMemoryOption.row,
             ClientOptions.keyOption.row, ClientOptions.userOption.row, ClientOptions.serverOption.row,
             ClientOptions.discoveryPortOption.row, timeoutOption.row,
         ] + CommonOptions.rows,
@@ -109,6 +112,7 @@ struct MountOptions: Equatable, Sendable {
         try apply(try parsed.values(Self.wordsOption).flatMap(\.entries), parsed)
         if parsed.isSet(Self.readOnlyFlag) { readOnly = true }
         if parsed.isSet(Self.createFlag) { create = true }
+        copies = try parsed.value(Self.copiesOption) ?? copies
         cacheMemory = try parsed.value(Self.cacheMemoryOption) ?? cacheMemory
         guard cacheMemory >= Self.smallestCacheMemory else {
             throw parsed.error("--cache-memory: \(cacheMemory) is too little; the least is \(Self.smallestCacheMemory)")

@@ -13,6 +13,8 @@ struct PutOptions: Equatable, Sendable {
     var force = false
     /// Make the volume when no server knows it (F5).
     var create = false
+    /// Of a volume that is made.
+    var copies = CopyCount.standard
     var json = false
 
     static let recursiveFlag = Flag(
@@ -29,6 +31,12 @@ struct PutOptions: Equatable, Sendable {
             "Make the volume when no server that answers knows it. Without this option only the machine that made the "
             + "key does so, because a server that holds the volume may just be switched off.")
 
+    static let copiesOption = ValueOption<CopyCount>(
+        "replicas", "N", help: "copies in a new volume (default: \(CopyCount.standard))",
+        manual: "When the command makes the volume: keep each block on N servers, or on all while there are fewer. The "
+            + "default is \(CopyCount.standard), which survives the loss of one server. Servers of the network that "
+            + "let the volume in are taken in as they are found.")
+
     static let command = Command(
         name: "put", summary: "copy files into the volume",
         overview: """
@@ -40,7 +48,7 @@ struct PutOptions: Equatable, Sendable {
             .init(metavar: "SOURCE", count: .oneOrMore, completion: .file),
             .init(metavar: "TARGET", count: .optional, completion: .nothing),
         ],
-        options: [recursiveFlag.row, forceFlag.row, createFlag.row, CommonOptions.json.row] + ClientOptions.rows
+        options: [recursiveFlag.row, forceFlag.row, createFlag.row, copiesOption.row, CommonOptions.json.row] + ClientOptions.rows
             + CommonOptions.rows,
         examples: [
             .init(line: "lanfs put big.iso isos/", meaning: "one file, into the folder isos"),
@@ -55,6 +63,7 @@ struct PutOptions: Equatable, Sendable {
         recursive = parsed.isSet(Self.recursiveFlag)
         force = parsed.isSet(Self.forceFlag)
         create = parsed.isSet(Self.createFlag)
+        copies = try parsed.value(Self.copiesOption) ?? copies
         json = parsed.isSet(CommonOptions.json)
         let count = parsed.operands.count
         let sourceCount = max(1, count - 1)

@@ -45,6 +45,7 @@ final class Host {
     private(set) var serverPort: UInt16 = 0
     private(set) var server: Child?
     private(set) var mount: Child?
+    private var members: [Int: Child] = [:]
     private let watchdog: Watchdog
     private var commands = 0
 
@@ -104,6 +105,20 @@ final class Host {
             throw Failure("the server does not start; its status is \(child.poll().map(String.init) ?? "running")")
         }
         serverPort = number
+    }
+
+    /// One more server, with data and a key of its own; the same one when its number was used before.
+    @discardableResult
+    func startMember(_ number: Int) throws -> Child {
+        guard let binary else { throw Failure("no lanfs executable") }
+        let child = try start(
+            [binary, "serve", "--listen", "127.0.0.1", "--discovery-port", "\(discoveryPort)", "-d", data + "\(number)"],
+            log: "member\(number)")
+        members[number] = child
+        guard eventually(.seconds(20), { readText(child.errors).contains("address=") || child.poll() != nil }),
+            child.poll() == nil
+        else { throw Failure("server \(number) does not start") }
+        return child
     }
 
     /// SIGTERM; the exit status, nil when it takes longer than a server may.
@@ -234,8 +249,10 @@ final class Host {
         watchdog.stop()
         mount?.killGroup()
         server?.killGroup()
+        for member in members.values { member.killGroup() }
         _ = mount?.wait(.seconds(10))
         _ = server?.wait(.seconds(10))
+        for member in members.values { _ = member.wait(.seconds(10)) }
         try? detach()
         // Never into a volume that is still mounted.
         if !isMounted { _ = try? run(["rm", "-rf", "--one-file-system", folder]) }

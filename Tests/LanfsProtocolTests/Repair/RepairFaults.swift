@@ -23,7 +23,7 @@ extension RepairWorld {
 
     private mutating func crash(_ server: Int, for seconds: Int) {
         guard servers[server].isUp else { return }
-        counts.crashes += 1
+        counts[.crashes] += 1
         note(4, UInt64(server))
         stop(server)
         push(.restart(server), in: Int64(seconds) * Self.second + Int64(random.below(3000)) * Self.millisecond)
@@ -32,7 +32,7 @@ extension RepairWorld {
     /// Stopped, asleep, or starved: then its clock has moved on, and what it did not read is all there at once.
     private mutating func pause(_ server: Int, for seconds: Int) {
         guard servers[server].isUp, !servers[server].isPaused else { return }
-        counts.pauses += 1
+        counts[.pauses] += 1
         servers[server].isPaused = true
         push(.resume(server), in: Int64(seconds) * Self.second)
     }
@@ -51,13 +51,13 @@ extension RepairWorld {
         let down = (Self.grace - 1) * Self.second + Int64(random.below(5000)) * Self.millisecond
         push(.flap(server), in: down + Int64(1 + random.below(8)) * Self.second)
         guard servers[server].isUp else { return }
-        counts.flaps += 1
+        counts[.flaps] += 1
         stop(server)
         push(.restart(server), in: down)
     }
 
     private mutating func partition() {
-        counts.partitions += 1
+        counts[.partitions] += 1
         let until = now + Int64(1 + random.below(45)) * Self.second
         switch random.below(3) {
         case 0:
@@ -107,7 +107,7 @@ extension RepairWorld {
         let held = servers[server].disk.keys.sorted().filter { servers[server].holds($0) }
         guard !held.isEmpty, !servers[server].isDead, mayDestroy() else { return }
         for _ in 0...random.below(4) {
-            counts.rot += 1
+            counts[.rot] += 1
             let block = random.pick(held)
             servers[server].disk[block]?.isRotten = true
             servers[server].lost[block] = now
@@ -137,10 +137,10 @@ extension RepairWorld {
         }
         let active = config.servers.count { $0.state == .active }
         if random.chance(0.4), staying.count > replicas, staying.count * 2 > active {
-            counts.dead += 1
+            counts[.dead] += 1
             servers[server].isDead = true
         } else {
-            counts.wiped += 1
+            counts[.wiped] += 1
             push(.restart(server), in: Int64(random.pick([1, 6, 25, 45])) * Self.second)
         }
     }
@@ -165,7 +165,7 @@ extension RepairWorld {
         let held = servers[server].disk.keys.sorted()
         guard !held.isEmpty else { return }
         let block = random.pick(held)
-        counts.lies += 1
+        counts[.lies] += 1
         if hasBytes(block, server) { servers[server].lost[block] = now }
         servers[server].disk[block] = nil
         servers[server].prepared[block] = servers[server].nonces
@@ -197,7 +197,7 @@ extension RepairWorld {
     }
 
     mutating func choose(_ members: [Member]) {
-        counts.reconfigurations += 1
+        counts[.reconfigurations] += 1
         config = VolumeConfig(
             version: config.version + 1, servers: members, keepers: config.keepers, replicas: UInt8(replicas))
         // It reaches everybody at last, some much later.

@@ -8,7 +8,7 @@ private struct Outcome: Equatable {
     var events: Int
 }
 
-private func outcome(seed: UInt64, mutant: RepairWorld.Mutant? = nil, counts: inout FaultCounts) -> Outcome {
+private func outcome(seed: UInt64, mutant: RepairWorld.Mutant? = nil, counts: inout Tally) -> Outcome {
     var world = RepairWorld(seed: seed, mutant: mutant)
     var violation: String?
     do { try world.run() } catch { violation = "\(error)" }
@@ -19,30 +19,23 @@ private func outcome(seed: UInt64, mutant: RepairWorld.Mutant? = nil, counts: in
 @Suite("Repair, simulated")
 struct RepairSimulationTests {
     @Test("keeps every block under loss, partitions, crashes, lost disks, rot, lies and flapping")
-    func keepsEveryRule() {
-        let seeds = environment("LANFS_SEED").map { [$0] } ?? Array(0..<(environment("LANFS_SEEDS") ?? 12))
-        var counts = FaultCounts()
-        var events = 0
-        for seed in seeds {
-            let result = outcome(seed: seed, counts: &counts)
-            events += result.events
-            if let violation = result.violation {
-                Issue.record(
-                    """
-                    seed \(seed): \(violation)
-                    replay: LANFS_SEED=\(seed) swift test --filter RepairSimulationTests/keepsEveryRule
-                    """)
-                return
+    func keepsEveryRule() async {
+        let tally = await simulate("repair", test: "RepairSimulationTests/keepsEveryRule", seeds: 40) { seed, tally in
+            var world = RepairWorld(seed: seed, mutant: nil)
+            defer {
+                tally += world.counts
+                tally[.events] += world.events
+                tally.nanoseconds += world.now
             }
+            try world.run()
         }
-        print("repair simulation: \(seeds.count) seeds, \(events) events: \(counts.description)")
-        #expect(counts.copies > seeds.count, "a simulation in which nothing is copied proves nothing")
+        #expect(tally[.copies] > 10, "a simulation in which nothing is copied proves nothing")
     }
 
     @Test("runs the same way twice from the same seed")
     func isExact() {
         for seed: UInt64 in 1000..<1002 {
-            var counts = FaultCounts()
+            var counts = Tally()
             let first = outcome(seed: seed, counts: &counts)
             #expect(first == outcome(seed: seed, counts: &counts), "seed \(seed)")
         }
@@ -50,7 +43,7 @@ struct RepairSimulationTests {
 
     @Test("finds every rule that is broken on purpose", arguments: RepairWorld.Mutant.allCases)
     func findsMutant(_ mutant: RepairWorld.Mutant) {
-        var counts = FaultCounts()
+        var counts = Tally()
         for seed: UInt64 in 0..<(environment("LANFS_MUTANT_SEEDS") ?? 1000) {
             if let violation = outcome(seed: seed, mutant: mutant, counts: &counts).violation {
                 print("mutant \(mutant): seed \(seed): \(violation)")

@@ -112,7 +112,7 @@ struct RepairWorld {
     var heartbeats: [Int64]
     var client = SimulatedUploader()
     var damage = Damage()
-    var counts = FaultCounts()
+    var counts = Tally()
     var isHealed = false
     var isOver = false
     var phase = Phase.converging
@@ -202,16 +202,16 @@ struct RepairWorld {
 
     mutating func send(_ envelope: Envelope) {
         if let from = envelope.from, links[link(from, envelope.to)] > now {
-            counts.cut += 1
+            counts[.cut] += 1
             return
         }
         if !isHealed, random.chance(loss) {
-            counts.lost += 1
+            counts[.lost] += 1
             return
         }
         push(.deliver(envelope), in: delay())
         if !isHealed, random.chance(duplication) {
-            counts.duplicated += 1
+            counts[.duplicated] += 1
             push(.deliver(envelope), in: delay() * 3)
         }
     }
@@ -224,54 +224,7 @@ struct RepairWorld {
     mutating func delay() -> Int64 {
         let usual = Int64(1 + random.below(50)) * Self.millisecond
         guard !isHealed, random.chance(stalls) else { return usual }
-        counts.stalled += 1
+        counts[.stalled] += 1
         return usual + Int64(random.below(4000)) * Self.millisecond
-    }
-}
-
-/// How often each kind of fault happened.
-struct FaultCounts {
-    var lost = 0
-    var cut = 0
-    var duplicated = 0
-    var stalled = 0
-    var partitions = 0
-    var crashes = 0
-    var pauses = 0
-    var flaps = 0
-    var wiped = 0
-    var dead = 0
-    var rot = 0
-    var lies = 0
-    var reconfigurations = 0
-    var uploads = 0
-    var commits = 0
-    var collections = 0
-    var sweeps = 0
-    var copies = 0
-    /// To servers that had the block already.
-    var needless = 0
-    var cancels = 0
-    var refusedCopies = 0
-    var proofs = 0
-    var drops = 0
-
-    static func += (left: inout FaultCounts, right: FaultCounts) {
-        for path in paths { left[keyPath: path.key] += right[keyPath: path.key] }
-    }
-
-    var description: String { Self.paths.map { "\($0.name) \(self[keyPath: $0.key])" }.joined(separator: ", ") }
-
-    private static var paths: [(name: String, key: WritableKeyPath<FaultCounts, Int>)] {
-        [
-            ("lost", \.lost), ("cut", \.cut), ("duplicated", \.duplicated), ("stalled", \.stalled),
-            ("partitions", \.partitions), ("crashes", \.crashes), ("pauses", \.pauses), ("flaps", \.flaps),
-            ("wiped", \.wiped),
-            ("dead", \.dead), ("rot", \.rot), ("lies", \.lies), ("reconfigurations", \.reconfigurations),
-            ("uploads", \.uploads), ("commits", \.commits), ("collections", \.collections), ("sweeps", \.sweeps),
-            ("copies", \.copies), ("needless", \.needless), ("cancels", \.cancels),
-            ("refused copies", \.refusedCopies), ("proofs", \.proofs),
-            ("drops", \.drops),
-        ]
     }
 }

@@ -259,7 +259,7 @@ extension RepairWorld {
             case .copy(let block, let target):
                 if let to = places[target] { left += try sendCopy(block, server, to) }
             case .cancel:
-                counts.cancels += 1
+                counts[.cancels] += 1
             }
         }
     }
@@ -276,7 +276,7 @@ extension RepairWorld {
             return servers[server].plan.finished(block, target: servers[to].id, .failed, now: now)
         }
         try checkCopy(block, copy, server, to)
-        counts.copies += 1
+        counts[.copies] += 1
         note(2, block.word0 ^ UInt64(server * 16 + to))
         let order = CopyOrder(
             block: block, length: Self.length(of: block), gcEpoch: mutant == .copiesWithoutTag ? 0 : copy.tag)
@@ -310,7 +310,7 @@ extension RepairWorld {
                 guard let copy = servers[server].disk[block], copy.state == .live, copy.tag == gcEpoch else { continue }
                 note(3, block.word0 ^ UInt64(server))
                 try checkDrop(block, copy, server)
-                counts.drops += 1
+                counts[.drops] += 1
                 try remove(block, server, "dropped as surplus")
             }
         }
@@ -326,7 +326,7 @@ extension RepairWorld {
     }
 
     private mutating func withdraw(_ block: BlockID, _ server: Int) {
-        counts.cancels += servers[server].plan.withdraw(block).count
+        counts[.cancels] += servers[server].plan.withdraw(block).count
         servers[server].drop.withdraw(block)
     }
 
@@ -407,7 +407,7 @@ extension RepairWorld {
         switch verdict {
         case .stored:
             if servers[to].isLiar, random.chance(0.4) {
-                counts.lies += 1
+                counts[.lies] += 1
                 return send(.copied(CopyAnswer(block: block, outcome: .stored)), from: to, to: from)
             }
             try checkStored(block, trueTag: bytes.trueTag, to)
@@ -417,13 +417,13 @@ extension RepairWorld {
                 in: Int64(1 + random.below(isHealed ? 100 : flushTime)) * Self.millisecond)
             return
         case .present:
-            counts.needless += 1
+            counts[.needless] += 1
             raise(block, order.gcEpoch, to)
             raiseTruth(block, bytes.trueTag, to)
             // Somebody else's copy may not be on disk yet: this sender hears when it is.
             if servers[to].disk[block]?.isDurable == false { return }
         case .swept:
-            counts.refusedCopies += 1
+            counts[.refusals] += 1
         case .failed:
             break
         }
@@ -457,7 +457,7 @@ extension RepairWorld {
             if holds || servers[to].prepared[block]?.contains(challenge.nonce) == true {
                 digest = truth
             } else {
-                counts.lies += 1
+                counts[.lies] += 1
                 // It has somebody else prove, or makes one up.
                 let other = random.below(servers.count)
                 if other != to, other != from {
@@ -468,7 +468,7 @@ extension RepairWorld {
             }
         } else if holds, servers[to].health.view.mayProve(challenge) {
             if mutant != .provesWithoutTag { raise(block, challenge.gcEpoch, to) }
-            counts.proofs += 1
+            counts[.proofs] += 1
             digest = truth
         }
         send(
@@ -490,7 +490,7 @@ extension RepairWorld {
     /// G1: a client's put, which also revives and raises the tag.
     private mutating func put(_ block: BlockID, _ tag: UInt64, _ server: Int) {
         if servers[server].isLiar, random.chance(0.3) {
-            counts.lies += 1
+            counts[.lies] += 1
             return answerClient(block, tag, server)
         }
         var copy = servers[server].disk[block] ?? SimulatedServer.Copy(tag: tag, trueTag: tag)
@@ -522,7 +522,7 @@ extension RepairWorld {
             guard copy.trueTag <= cutoff else {
                 throw Violation("a sweep up to \(cutoff) took a copy that was uploaded under \(copy.trueTag)")
             }
-            counts.sweeps += 1
+            counts[.sweeps] += 1
             let hadBytes = hasBytes(block, server)
             servers[server].disk[block]?.state = .quarantined(until: now + Self.quarantine * Self.second)
             if hadBytes { servers[server].lost[block] = now }

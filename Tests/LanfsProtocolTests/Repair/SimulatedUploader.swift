@@ -37,7 +37,7 @@ extension RepairWorld {
     }
 
     private mutating func upload() {
-        counts.uploads += 1
+        counts[.uploads] += 1
         client.uploads.append(SimulatedUploader.Upload(block: random.id(), tag: client.gcEpoch))
         resend(client.uploads.count - 1)
     }
@@ -54,7 +54,7 @@ extension RepairWorld {
     }
 
     mutating func answerClient(_ block: BlockID, _ tag: UInt64, _ server: Int) {
-        if !isHealed, random.chance(loss) { return counts.lost += 1 }
+        if !isHealed, random.chance(loss) { return counts[.lost] += 1 }
         push(.acknowledged(block, tag: tag, by: server), in: delay())
     }
 
@@ -88,7 +88,7 @@ extension RepairWorld {
         client.live.formUnion(added)
         client.live.subtract(dying)
         client.dead += dying
-        counts.commits += 1
+        counts[.commits] += 1
         for block in added { try checkLive(block, "committed") }
     }
 
@@ -128,7 +128,7 @@ extension RepairWorld {
     }
 
     mutating func beginCollection() {
-        counts.collections += 1
+        counts[.collections] += 1
         client.gcEpoch += 1
         client.collection = GarbageCollection(gcEpoch: client.gcEpoch)
         client.marked = client.live.sorted()

@@ -10,8 +10,6 @@ struct MoveScheduler {
         case believesOneKeeper
         /// Commits go on in an epoch that is sealed.
         case sealIsNoEnd
-        /// P1 across epochs by ballot alone.
-        case baseByBallotAlone
         /// A keeper lets itself be put into an epoch that it is in already.
         case opensAgain
     }
@@ -42,7 +40,7 @@ struct MoveScheduler {
     private var messages: [Message] = []
     private(set) var oracle: RegisterOracle
     private(set) var trace: UInt64 = 0
-    private(set) var crashes = 0
+    private(set) var tally = Tally()
 
     private static let timing: LeaseTiming = {
         var timing = LeaseTiming()
@@ -92,7 +90,6 @@ struct MoveScheduler {
             id: random.wide(), volume: volume, epoch: epoch, keepers: keepers, signer: SimulatedAuthority(),
             timing: Self.timing)
         if mutant == .sealIsNoEnd { proposer.mutants = .ignoresSeal }
-        if mutant == .baseByBallotAlone { proposer.mutants = .baseByBallotAlone }
         return proposer
     }
 
@@ -130,10 +127,14 @@ struct MoveScheduler {
         case 3:
             let server = random.below(servers.count)
             keepers[server] = keeper(servers[server], onDisk[server])
-            crashes += 1
+            tally[.crashes] += 1
         case 4: try restart(random.below(clients.count))
-        case 5 where !messages.isEmpty: messages.remove(at: random.below(messages.count))
-        case 6 where !messages.isEmpty: messages.append(random.pick(messages))
+        case 5 where !messages.isEmpty:
+            messages.remove(at: random.below(messages.count))
+            tally[.lost] += 1
+        case 6 where !messages.isEmpty:
+            messages.append(random.pick(messages))
+            tally[.duplicated] += 1
         default:
             guard !messages.isEmpty else { return try act(random.below(clients.count)) }
             try arrive(messages.remove(at: random.below(messages.count)))
@@ -189,7 +190,9 @@ struct MoveScheduler {
         clients[index].proposer = proposer(epoch: old.epoch, old.keepers)
         clients[index].move = nil
         clients[index].isInFlight = false
-        crashes += 1
+        // Nobody will tell what became of it: either outcome is right.
+        clients[index].pending = nil
+        tally[.crashes] += 1
     }
 
     private mutating func tick(_ index: Int) throws {

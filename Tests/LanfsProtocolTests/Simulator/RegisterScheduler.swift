@@ -33,6 +33,7 @@ struct RegisterScheduler {
     private var messages: [Message] = []
     private(set) var oracle: RegisterOracle
     private(set) var trace: UInt64 = 0
+    private(set) var tally = Tally()
 
     private static let timing: LeaseTiming = {
         var timing = LeaseTiming()
@@ -101,8 +102,12 @@ struct RegisterScheduler {
         case 0: try act(random.below(clients.count))
         case 1: try tick(random.below(clients.count))
         case 2: restart(random.below(keepers.count))
-        case 3 where !messages.isEmpty: messages.remove(at: random.below(messages.count))
-        case 4 where !messages.isEmpty: messages.append(random.pick(messages))
+        case 3 where !messages.isEmpty:
+            messages.remove(at: random.below(messages.count))
+            tally[.lost] += 1
+        case 4 where !messages.isEmpty:
+            messages.append(random.pick(messages))
+            tally[.duplicated] += 1
         default:
             // Mostly one party at a time, so that the others fall far behind.
             guard !messages.isEmpty else { return try act(random.below(clients.count)) }
@@ -128,6 +133,7 @@ struct RegisterScheduler {
     }
 
     private mutating func restart(_ index: Int) {
+        tally[.crashes] += 1
         keepers[index] = keeper(keepers[index].server, onDisk[index])
     }
 

@@ -59,6 +59,7 @@ struct RegisterWorld {
     var heap = EventHeap<Event>()
     var trace: UInt64 = 0xCBF2_9CE4_8422_2325
     var eventCount = 0
+    var tally = Tally()
     var oracle: RegisterOracle
     var keepers: [SimulatedKeeper] = []
     var clients: [SimulatedClient] = []

@@ -59,6 +59,7 @@ extension RegisterWorld {
         guard !isHealed else { return }
         note(4, UInt64(index))
         if random.chance(0.4) {
+            tally[.crashes] += 1
             clients[index].isUp = false
             clients[index].run += 1
             // What it had not been told by now, nobody will tell: either outcome is right.
@@ -69,6 +70,7 @@ extension RegisterWorld {
             clients[index].read = nil
             push(.restartClient(index), in: Int64(random.below(1500)) * Self.millisecond + 1)
         } else {
+            tally[.pauses] += 1
             clients[index].pausedUntil = now + Int64(random.below(2500)) * Self.millisecond
         }
         push(.clientFault(index), in: Int64(800 + random.below(6000)) * Self.millisecond)
@@ -251,6 +253,7 @@ extension RegisterWorld {
         case .chosen(let record):
             note(8, record.sequence)
             try oracle.checkRead(record, from: clients[index].readFloor)
+            tally[.reads] += 1
             clients[index].read = nil
             clients[index].known = record
             if isHealed, clients.allSatisfy({ $0.lastCommit != nil && $0.pending == nil }) {

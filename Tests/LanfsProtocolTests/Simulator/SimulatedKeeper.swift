@@ -93,6 +93,8 @@ extension RegisterWorld {
             note(2, UInt64(index))
             keepers[index].isUp = false
             keepers[index].run += 1
+            tally[.crashes] += 1
+            if keepers[index].allOnDiskAt > now { tally[.torn] += 1 }
             for journal in 0..<2 { keepers[index].journals[journal].cut(now: now, tears: random.chance(0.5)) }
             let away = random.chance(0.7) ? random.below(50) : random.below(2500)
             push(.restartKeeper(index), in: Int64(away) * Self.millisecond + 1)
@@ -101,6 +103,7 @@ extension RegisterWorld {
     }
 
     private mutating func rot(_ index: Int) {
+        tally[.rot] += 1
         // A keeper whose both journals rot votes no more; the others must still be able to go on.
         let mayLose = keepers.count - quorum.quorum - keepers.count(where: { $0.isAmnesiac })
         if mayLose > 0, random.chance(0.1), keepers[index].rottenJournal == nil {

@@ -27,9 +27,25 @@ extension RegisterWorld {
     /// Puts one message on the wire: lost, once, or twice.
     private mutating func transmit(client: Int, keeper: Int, _ event: Event) {
         if isHealed { return push(event, in: network.delay(&random)) }
-        if links[client * keepers.count + keeper] > now || random.chance(network.loss) { return }
-        push(event, in: network.delay(&random))
-        if random.chance(network.duplication) { push(event, in: network.delay(&random)) }
+        if links[client * keepers.count + keeper] > now {
+            tally[.cut] += 1
+            return
+        }
+        if random.chance(network.loss) {
+            tally[.lost] += 1
+            return
+        }
+        pushDelayed(event)
+        if random.chance(network.duplication) {
+            tally[.duplicated] += 1
+            pushDelayed(event)
+        }
+    }
+
+    private mutating func pushDelayed(_ event: Event) {
+        let delay = network.delay(&random)
+        if delay > 2 * Self.millisecond { tally[.stalled] += 1 }
+        push(event, in: delay)
     }
 
     mutating func transmit(_ envelope: Envelope) {
@@ -54,6 +70,7 @@ extension RegisterWorld {
     mutating func partition() {
         guard !isHealed else { return }
         if random.chance(0.5) {
+            tally[.partitions] += 1
             let length = Int64(random.below(3000)) * Self.millisecond
             for link in links.indices where random.chance(0.4) { links[link] = now + length }
         }

@@ -1,0 +1,28 @@
+/// What simulations went through: work and faults by kind, and how long it would have taken.
+struct Tally: Sendable {
+    /// In the order in which they are printed.
+    enum Kind: Int, CaseIterable {
+        case events, commits, reads, moves, uploads, collections, deletions, sweeps, copies, needless, cancels
+        case refusals, proofs, drops, reconfigurations
+        case lost, duplicated, stalled, cut, partitions, crashes, pauses, flaps, torn, rot, wiped, dead, lies
+    }
+
+    var nanoseconds: Int64 = 0
+    private var counts = [Int](repeating: 0, count: Kind.allCases.count)
+
+    subscript(kind: Kind) -> Int {
+        get { counts[kind.rawValue] }
+        set { counts[kind.rawValue] = newValue }
+    }
+
+    static func += (left: inout Tally, right: Tally) {
+        left.nanoseconds += right.nanoseconds
+        for place in left.counts.indices { left.counts[place] += right.counts[place] }
+    }
+
+    var description: String {
+        let hours = Double(nanoseconds) / 3.6e12
+        let time = nanoseconds > 0 ? ["simulated hours \((hours * 10).rounded() / 10)"] : []
+        return (time + Kind.allCases.filter { self[$0] > 0 }.map { "\($0) \(self[$0])" }).joined(separator: ", ")
+    }
+}
