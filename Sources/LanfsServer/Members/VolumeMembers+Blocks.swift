@@ -27,31 +27,39 @@ extension VolumeMembers {
     /// Copies that went bad here: nobody counts on them any more, and who has a good one is asked for it.
     func lost(_ rotten: [BlockID]) {
         withdraw(rotten)
+        heal(rotten[...])
+    }
+
+    /// One block after the other: a disk that dies must not fill the memory.
+    private func heal(_ rotten: ArraySlice<BlockID>) {
         guard let view = state.withLock({ $0.core?.view }) else { return }
-        for block in rotten where !view.isSurplus(block) {
+        var rest = rotten
+        while let block = rest.popFirst() {
+            if view.isSurplus(block) { continue }
             let home = view.home(of: block)
-            let others = view.config.servers.map(\.server).filter { !home.contains($0) }
-            heal(block, from: (home + others).filter { $0 != context.server && view.health(of: $0) == .alive })
+            let holders = home + view.config.servers.map(\.server).filter { !home.contains($0) }
+            let alive = holders.filter { $0 != context.server && view.health(of: $0) == .alive }
+            if alive.isEmpty { continue }
+            return fetch(block, from: alive[...]) { [weak self, rest] in self?.heal(rest) }
         }
     }
 
-    /// Asks one after the other. If none has it now, their next pass finds it missing here.
-    private func heal(_ block: BlockID, from members: [ServerID]) {
-        guard let member = members.first else { return }
-        let rest = Array(members.dropFirst())
+    /// Asks one member after the other. If none has it now, their next pass finds it missing here.
+    private func fetch(_ block: BlockID, from members: ArraySlice<ServerID>, then: @escaping @Sendable () -> Void) {
+        guard let member = members.first else { return then() }
         ask(.wanted(block), of: member) { [weak self] reply in
             guard let self else { return }
             guard case .told(.copy(let order))? = reply?.response, order.block == block, let payload = reply?.payload
-            else { return heal(block, from: rest) }
+            else { return fetch(block, from: members.dropFirst(), then: then) }
             context.threads.flush {
-                switch self.takeIn(order, payload) {
-                case .stored:
+                let outcome = self.takeIn(order, payload)
+                if outcome == .failed { return self.fetch(block, from: members.dropFirst(), then: then) }
+                if outcome == .stored {
                     self.context.logger.info(
                         "a block that went bad was replaced",
                         metadata: ["volume": "\(self.volume)", "block": "\(block)"])
-                case .failed: self.heal(block, from: rest)
-                case .present, .swept: break
                 }
+                then()
             }
         }
     }
