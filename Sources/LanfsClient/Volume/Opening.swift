@@ -174,10 +174,9 @@ extension Volume {
         defer { abandon() }
         if case .success? = isSaved {
             if servers.isReachable {
-                _ = await patiently(upTo: .seconds(2), on: nil) {
-                    await self.tidyUpAtTheEnd()
-                    await self.register.releaseAndWait()
-                }
+                _ = await patiently(upTo: .seconds(2), on: nil) { await self.tidyUpAtTheEnd() }
+                // A server that hangs must not make the next client wait for the lease to run out.
+                _ = await patiently(upTo: .seconds(2), on: nil) { await self.register.releaseAndWait() }
             }
             endLifeSign()
             return nil
