@@ -53,8 +53,8 @@ _lanfs()
     fi
     case $command in
         serve)
-            options='-d --data-dir -c --capacity -n --name -a --allow -l --listen -p --port --discovery-port --quarantine -q --quiet -v --verbose -h --help --version'
-            values=' -d --data-dir -c --capacity -n --name -a --allow -l --listen -p --port --discovery-port --quarantine '
+            options='-d --data-dir -c --capacity -n --name -a --allow -l --listen -p --port --discovery-port --quarantine --grace --witness -q --quiet -v --verbose -h --help --version'
+            values=' -d --data-dir -c --capacity -n --name -a --allow -l --listen -p --port --discovery-port --quarantine --grace '
             operands=()
             case $option in
                 -d | --data-dir) _lanfs_paths -d; return ;;
@@ -65,6 +65,7 @@ _lanfs()
                 -p | --port) :; return ;;
                 --discovery-port) :; return ;;
                 --quarantine) :; return ;;
+                --grace) :; return ;;
             esac
             ;;
         discover)

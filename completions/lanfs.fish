@@ -43,6 +43,8 @@ complete -c lanfs -n '__lanfs_command_is serve' -s l -l listen -x -d 'listen on 
 complete -c lanfs -n '__lanfs_command_is serve' -s p -l port -x -d 'the TCP port to listen on (default: any free one)'
 complete -c lanfs -n '__lanfs_command_is serve' -l discovery-port -x -d 'the UDP port of discovery (default: 4444)'
 complete -c lanfs -n '__lanfs_command_is serve' -l quarantine -x -d 'keep deleted blocks for so long (default: 24h)'
+complete -c lanfs -n '__lanfs_command_is serve' -l grace -x -d 'how long another server may be away (default: 15m)'
+complete -c lanfs -n '__lanfs_command_is serve' -l witness -d 'keep no blocks, only votes'
 complete -c lanfs -n '__lanfs_command_is serve' -s q -l quiet -d 'say nothing but errors; show no progress'
 complete -c lanfs -n '__lanfs_command_is serve' -s v -l verbose -d 'say what is being done'
 complete -c lanfs -n '__lanfs_command_is serve' -s h -l help -d 'show this help and exit'

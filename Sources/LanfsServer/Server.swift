@@ -31,7 +31,7 @@ public final class Server: Sendable {
 
     private let listener: RPCListener
     private let discovery: DiscoveryResponder
-    private let volumes: Volumes
+    let volumes: Volumes
     private let pairings: ClientPairings
     private let threads: DiskThreads
     private let maintenance: Task<Void, Never>
@@ -56,10 +56,9 @@ public final class Server: Sendable {
     private static func start(
         _ configuration: ServerConfiguration, threads: DiskThreads, group: any EventLoopGroup, logger: Logger
     ) async throws(ServerError) -> Server {
-        let eventLoop = group.next()
         let prepared = await threads.run { [logger] in
             Result { () throws(ServerError) in
-                try Prepared(configuration, threads: threads, eventLoop: eventLoop, logger: logger)
+                try Prepared(configuration, threads: threads, group: group, logger: logger)
             }
         }
         guard let prepared else { throw .stopped }
@@ -97,6 +96,9 @@ public final class Server: Sendable {
             volumes.answer(query, server: identity, port: UInt16(clamping: port), name: name)
         }
         discoveryPort = discovery.port
+        // A file is written for each volume.
+        let addresses = listener.addresses.compactMap { Endpoint($0) }.flatMap(LocalNetworks.reachable)
+        threads.flush { [volumes] in volumes.listening(at: addresses.map(\.description)) }
         maintenance = Task { [volumes, threads] in
             while (try? await Task.sleep(for: Volumes.maintenanceInterval)) != nil {
                 _ = await threads.run { volumes.maintain() }

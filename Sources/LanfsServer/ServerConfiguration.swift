@@ -36,6 +36,10 @@ public struct ServerConfiguration: Sendable {
     public var authorizedFile: FilePath?
     /// Bytes that each volume may use while there is no list; `nil`: as much as the server has.
     public var unlistedQuota: UInt64?
+    /// Votes on the root and keeps no blocks.
+    public var isWitness = false
+    /// With the other servers of a volume.
+    public var members = MemberOptions()
 
     /// From the handshake to `Request.open`.
     var openLimit = Duration.seconds(10)

@@ -18,8 +18,9 @@ struct Prepared: Sendable {
 
     /// Blocks the thread.
     init(
-        _ configuration: ServerConfiguration, threads: DiskThreads, eventLoop: any EventLoop, logger: Logger
+        _ configuration: ServerConfiguration, threads: DiskThreads, group: any EventLoopGroup, logger: Logger
     ) throws(ServerError) {
+        let eventLoop = group.next()
         let folder = configuration.dataDirectory
         let admission = try Admission(configuration, logger: logger)
         do throws(LocalFileError) {
@@ -47,8 +48,12 @@ struct Prepared: Sendable {
         }
         self.identity = identity
         self.threads = threads
-        volumes = Volumes(
-            directory, server: identity, admission: admission, threads: threads, eventLoop: eventLoop, logger: logger)
+        let context = MemberContext(
+            server: identity, pins: MemberPins(folder.appending("members"), identity: key), group: group,
+            threads: threads, failures: DiskFailures(logger), options: configuration.members,
+            discoveryPort: configuration.discoveryPort, quarantine: configuration.quarantine,
+            isWitness: configuration.isWitness, logger: logger)
+        volumes = Volumes(directory, admission: admission, context: context, eventLoop: eventLoop)
         pairings = ClientPairings(folder.appending("pairings"), logger: logger) { save in
             eventLoop.scheduleTask(in: .seconds(1)) { threads.flush(save) }
         }

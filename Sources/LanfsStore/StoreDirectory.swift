@@ -12,6 +12,8 @@ import SystemPackage
 ///     volumes/<hex id>/scrub         how far the scrub is
 ///     volumes/<hex id>/keeper-a|b/   the register's two journals
 ///     volumes/<hex id>/keeper        says that there have been journals
+///     volumes/<hex id>/members       the server's: who else keeps the volume
+///     volumes/<hex id>/swept         the server's: what was removed lately
 public final class StoreDirectory: Sendable {
     public struct Options: Sendable {
         /// Bytes lent to all volumes together.

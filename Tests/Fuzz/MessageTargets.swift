@@ -25,6 +25,7 @@ extension Target {
                         record: sampleRecord(),
                         endpoints: [MemberEndpoints(server: sampleID(1), addresses: ["192.168.1.5:40000", "host:1"])]),
                     .member(volume: sampleVolume, record: sampleRecord()),
+                    .pass(block: sampleID(1), length: 9, gcEpoch: 3, to: [sampleID(2)]),
                 ] + sampleMessages.map { .ask($0) } + bodies.map { .register(RegisterRequest(epoch: 1, sender: 7, chosen: chosen, body: $0)) }
             return requests.map { request in encoding { request.encode(into: &$0) } }
         },
@@ -53,6 +54,7 @@ extension Target {
                                 epoch: 1, configVersion: 2, members: [.init(server: sampleID(1), health: .lost)],
                                 copiesWaiting: 3, copiesUnderWay: 1, repairRate: 9))),
                     .refused(Refusal(.full, "the disk is full")), .record(sampleRecord()),
+                    .passed(failed: [sampleID(2)]),
                 ] + sampleMessages.map { .told($0) }
                 + verdicts.map {
                     .register(

@@ -39,6 +39,8 @@ let sampleMessages: [MemberMessage] = {
         .copied(CopyAnswer(block: sampleID(1), outcome: .swept)),
         .challenge(PossessionChallenge(block: sampleID(1), nonce: 4, configVersion: 1, gcEpoch: 2)),
         .possession(PossessionAnswer(block: sampleID(1), nonce: 4, digest: sampleID(7))), .wanted(sampleID(1)),
+        .pass(CopyOrder(block: sampleID(1), length: 9, gcEpoch: 3), to: [sampleID(2), sampleID(3)]),
+        .passed(sampleID(1), failed: [sampleID(3)]),
     ]
 }()
 

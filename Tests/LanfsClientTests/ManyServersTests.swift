@@ -19,12 +19,16 @@ final class Cluster: Sendable {
     private let identities = Mutex<[Int: ServerID]>([:])
     /// Servers that a search of the network would find.
     private let visible = Mutex<Set<Int>>([])
+    private let members: MemberOptions
+
+    init(members: MemberOptions = MemberOptions()) { self.members = members }
 
     func start(_ numbers: some Sequence<Int>, capacity: UInt64? = nil) async throws {
         for number in numbers {
             var configuration = ServerConfiguration(dataDirectory: laboratory.folder.appending("data\(number)"))
             configuration.discoveryPort = 0
             configuration.capacity = capacity
+            configuration.members = members
             configuration.listen = [.init(host: "127.0.0.1", port: 0)]
             let server = try await Server.start(configuration, logger: laboratory.log)
             running.withLock { $0[number] = server }

@@ -100,6 +100,7 @@ extension SplitMix64 {
                 registerRequest()), .status,
             .introduce(record: record(), endpoints: list(upTo: 3) { $0.endpoints() }),
             .member(volume: id(), record: record()), .ask(memberMessage()),
+            .pass(block: id(), length: UInt32(below(1 << 20)), gcEpoch: next(), to: list(upTo: 4) { $0.id() }),
         ]
         return pick(requests)
     }
@@ -114,6 +115,7 @@ extension SplitMix64 {
                     capacity: next(), free: next(), usedByVolume: next(), blocks: next(),
                     membership: maybe { $0.membership() })),
             .refused(Refusal(.full, "the disk is full")), .told(memberMessage()), .record(record()),
+            .passed(failed: list(upTo: 4) { $0.id() }),
         ]
         return pick(responses)
     }
@@ -144,7 +146,10 @@ extension SplitMix64 {
             .challenge(
                 PossessionChallenge(block: id(), nonce: wide(), configVersion: next(), gcEpoch: next())),
             .possession(PossessionAnswer(block: id(), nonce: wide(), digest: maybe { $0.id() })),
-            .wanted(id()),
+            .wanted(id()), .passed(id(), failed: list(upTo: 4) { $0.id() }),
+            .pass(
+                CopyOrder(block: id(), length: UInt32(below(Limits.blockSize)), gcEpoch: next()),
+                to: list(upTo: 4) { $0.id() }),
         ]
         return pick(messages)
     }

@@ -113,13 +113,14 @@ struct OptionStructTests {
         #expect(plain == ServeOptions())
         #expect(
             plain.port == .chosenBySystem && plain.discoveryPort == Port(4444) && plain.quarantine == .seconds(86_400))
+        #expect(plain.grace == .seconds(900) && !plain.isWitness)
         let identifier = String(repeating: "0F", count: 32)
         guard
             case .serve(let full) = try invoke(
                 "serve", "-d", "/srv", "-c", "1.5T", "-p4445", "--discovery-port", "4000", "-n", "attic", "-a",
                 Argument("\(identifier):10G"), "--allow", Argument(identifier.lowercased()), "-l", "10.0.0.1", "-l",
                 "::1",
-                "--quarantine=0")
+                "--quarantine=0", "--grace=2m", "--witness")
         else { throw Failure("not serve") }
         #expect(full.dataDirectory == LocalPath(Array("/srv".utf8)))
         #expect(full.capacity == ByteSize(bytes: 3 << 39))
@@ -127,7 +128,8 @@ struct OptionStructTests {
         #expect(full.admissions.map(\.quota) == [.gibibytes(10), nil])
         #expect(full.admissions.allSatisfy { $0.volume == [UInt8](repeating: 0x0F, count: 32) })
         #expect(full.listenAddresses.map(\.address) == ["10.0.0.1", "::1"])
-        #expect(full.quarantine == .zero)
+        #expect(full.quarantine == .zero && full.grace == .seconds(120) && full.isWitness)
+        #expect(refusal("serve", "--grace", "9s") == "--grace: a server that is only slow is not lost; give at least 10s")
         #expect(refusal("serve", "-c", "0") == "--capacity: a server needs room; give more than 0")
         #expect(refusal("serve", "-c", "10Q", "-c", "10G")?.hasPrefix("-c: '10Q' is not a size") == true)
     }

@@ -78,7 +78,7 @@ private struct Connector: Sendable {
     /// One TCP connection and one handshake. `pin`: IK; without: XX, with the server's key required if it is known.
     private func attempt(_ address: SocketAddress, pin: Pin?) async throws(AttemptFailure) -> RPCConnection {
         if Task.isCancelled { throw .network(.cancelled) }
-        let clientKey = pin?.clientKey ?? server.flatMap { pins.pin(of: $0)?.clientKey } ?? .generate()
+        let clientKey = pin?.clientKey ?? server.flatMap { pins.pin(of: $0)?.clientKey } ?? pins.newClientKey()
         let eventLoop = group.next()
         let promise = eventLoop.makePromise(of: Session.self)
         let peer = ClientPeer(eventLoop: eventLoop, address: address.text, limits: limits, establishment: promise)

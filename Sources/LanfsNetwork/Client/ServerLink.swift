@@ -226,7 +226,7 @@ extension Request {
     /// connection, nor `ask`: what a member asks, it asks again when it still wants to know.
     public var mayBeRepeated: Bool {
         switch self {
-        case .put, .get, .touch, .free, .sweep, .list, .register, .status, .introduce: true
+        case .put, .pass, .get, .touch, .free, .sweep, .list, .register, .status, .introduce: true
         case .flush, .commit, .open, .member, .ask: false
         }
     }

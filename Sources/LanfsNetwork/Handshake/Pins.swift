@@ -27,6 +27,13 @@ public protocol Pins: Sendable {
     /// Must be on disk when it returns. Replaces what was known of this server (its pairwise key may be new; its key
     /// cannot be: the key is the server's id).
     func keep(_ pin: Pin) throws
+    /// The key pair to show to a server that is met for the first time.
+    func newClientKey() -> StaticKeyPair
+}
+
+extension Pins {
+    /// One for each server.
+    public func newClientKey() -> StaticKeyPair { .generate() }
 }
 
 /// The server's memory of clients. Called on event loops: answer from memory and write in the background.

@@ -178,7 +178,7 @@ extension Request {
     /// Memory that this request and its answer take at most, in bytes.
     var memoryCost: Int {
         switch self {
-        case .put(_, let length, _): 512 + Int(length)
+        case .put(_, let length, _), .pass(_, let length, _, _): 512 + Int(length)
         case .get(_, _, let length): 512 + (length == 0 ? Limits.blockSize : min(Int(length), Limits.blockSize))
         case .touch(let blocks, _), .flush(let blocks): 512 + 64 * blocks.count
         case .free(let blocks, _), .sweep(let blocks, _, _): 512 + 32 * blocks.count

@@ -6,6 +6,10 @@ public enum Request: Equatable, Sendable {
     case open(volume: VolumeID, proof: [UInt8])
     /// Store a block; payload: its sealed bytes. Not durable before `flush` (B1, B2).
     case put(block: BlockID, length: UInt32, gcEpoch: UInt64)
+    /// As `put`, and on to these servers: the first of them gets it from this one, the second from the first, and so on,
+    /// so that it leaves the client once. Answered, when it is stored and all have answered, by `.done`, or by `.passed`
+    /// where some did not take it. Says nothing about disks: the client asks each of them to flush.
+    case pass(block: BlockID, length: UInt32, gcEpoch: UInt64, to: [ServerID])
     /// A range of a block; `length` 0 means all. Answered by `.block` with payload.
     case get(block: BlockID, offset: UInt32, length: UInt32)
     /// Everything this connection put so far is on disk when this is answered, by `.missing`: which of `expecting` are not
@@ -55,13 +59,13 @@ extension Request {
     public static let blockLimit = 4096
 
     private enum Code: UInt8 {
-        case open = 1, put, get, flush, touch, free, sweep, list, register, status, commit, introduce, member, ask
+        case open = 1, put, get, flush, touch, free, sweep, list, register, status, commit, introduce, member, ask, pass
     }
 
     /// Bytes that follow the message raw.
     public var payloadLength: Int {
         switch self {
-        case .put(_, let length, _): Int(length)
+        case .put(_, let length, _), .pass(_, let length, _, _): Int(length)
         case .commit(_, let carried, _): carried.reduce(0) { $0 + Int($1.length) }
         case .ask(let message): message.payloadLength
         default: 0
@@ -79,6 +83,10 @@ extension Request {
             writer.append(block)
             writer.append(length)
             writer.append(gcEpoch)
+        case .pass(let block, let length, let gcEpoch, let servers):
+            writer.append(Code.pass.rawValue)
+            CopyOrder(block: block, length: length, gcEpoch: gcEpoch).encode(into: &writer)
+            writer.append(list: servers) { $0.append($1) }
         case .get(let block, let offset, let length):
             writer.append(Code.get.rawValue)
             writer.append(block)
@@ -143,6 +151,11 @@ extension Request {
                 throw .tooLong(what: "a block", length: Int(length), limit: Limits.blockSize)
             }
             self = .put(block: block, length: length, gcEpoch: try reader.integer())
+        case .pass:
+            let order = try CopyOrder(from: &reader)
+            self = .pass(
+                block: order.block, length: order.length, gcEpoch: order.gcEpoch,
+                to: try MemberMessage.servers(from: &reader))
         case .get:
             self = .get(block: try reader.id(), offset: try reader.integer(), length: try reader.integer())
         case .flush:

@@ -14,6 +14,8 @@ public enum Response: Equatable, Sendable {
     case told(MemberMessage)
     /// `ask` with a heartbeat of one that goes by an older configuration: the record that has the newer one.
     case record(RootRecord)
+    /// `pass`: these did not take the block, or it is not known that they did.
+    case passed(failed: [ServerID])
 }
 
 public struct StoredBlock: Equatable, Sendable {
@@ -62,7 +64,7 @@ public struct Refusal: Error, Equatable, Sendable {
 
 extension Response {
     private enum Code: UInt8 {
-        case done = 1, block, missing, listed, register, status, refused, told, record
+        case done = 1, block, missing, listed, register, status, refused, told, record, passed
     }
 
     public var payloadLength: Int {
@@ -106,6 +108,9 @@ extension Response {
         case .record(let record):
             writer.append(Code.record.rawValue)
             record.encode(into: &writer)
+        case .passed(let servers):
+            writer.append(Code.passed.rawValue)
+            writer.append(list: servers) { $0.append($1) }
         }
     }
 
@@ -142,6 +147,8 @@ extension Response {
             self = .told(try MemberMessage(from: &reader))
         case .record:
             self = .record(try RootRecord(from: &reader))
+        case .passed:
+            self = .passed(failed: try MemberMessage.servers(from: &reader))
         }
     }
 }

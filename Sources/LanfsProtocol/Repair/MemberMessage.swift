@@ -10,6 +10,10 @@ public enum MemberMessage: Equatable, Sendable {
     case possession(PossessionAnswer)
     /// "My copy of this block is lost, send me yours": answered by `copy`, or by nothing where there is none.
     case wanted(BlockID)
+    /// A client's put on its way from server to server, then on to these (`Request.pass`). It revives, as every put does.
+    case pass(CopyOrder, to: [ServerID])
+    /// These did not take it.
+    case passed(BlockID, failed: [ServerID])
 }
 
 extension MemberMessage {
@@ -17,12 +21,15 @@ extension MemberMessage {
     public static let sizeLimit = 1 + 8 + 4 + HoldingsQuery.limit * 40
 
     private enum Code: UInt8 {
-        case heartbeat = 1, holdings, held, copy, copied, challenge, possession, wanted
+        case heartbeat = 1, holdings, held, copy, copied, challenge, possession, wanted, pass, passed
     }
 
     /// Bytes that follow the message raw.
     public var payloadLength: Int {
-        if case .copy(let order) = self { Int(order.length) } else { 0 }
+        switch self {
+        case .copy(let order), .pass(let order, _): Int(order.length)
+        default: 0
+        }
     }
 
     public func encode(into writer: inout ByteWriter) {
@@ -51,6 +58,21 @@ extension MemberMessage {
         case .wanted(let block):
             writer.append(Code.wanted.rawValue)
             writer.append(block)
+        case .pass(let order, let servers):
+            writer.append(Code.pass.rawValue)
+            order.encode(into: &writer)
+            writer.append(list: servers) { $0.append($1) }
+        case .passed(let block, let servers):
+            writer.append(Code.passed.rawValue)
+            writer.append(block)
+            writer.append(list: servers) { $0.append($1) }
+        }
+    }
+
+    /// Servers of one block.
+    static func servers(from reader: inout ByteReader) throws(DecodingError) -> [ServerID] {
+        try reader.list(minimum: 32, limit: VolumeConfig.serverLimit) { (reader) throws(DecodingError) in
+            try reader.id()
         }
     }
 
@@ -67,6 +89,8 @@ extension MemberMessage {
         case .challenge: self = .challenge(try PossessionChallenge(from: &reader))
         case .possession: self = .possession(try PossessionAnswer(from: &reader))
         case .wanted: self = .wanted(try reader.id())
+        case .pass: self = .pass(try CopyOrder(from: &reader), to: try Self.servers(from: &reader))
+        case .passed: self = .passed(try reader.id(), failed: try Self.servers(from: &reader))
         }
     }
 }

@@ -71,7 +71,7 @@ public struct MemberView: Sendable {
 
     /// Whether this server need not hold the block: it is none of those where it belongs now. A draining server keeps
     /// all it has: only a scan with the key ends its service (B6).
-    func isSurplus(_ block: BlockID) -> Bool {
+    public func isSurplus(_ block: BlockID) -> Bool {
         counts(server) && !targets(of: block).contains(server)
     }
 

@@ -59,6 +59,36 @@ public struct SweptBlocks: Sendable {
         return .stored
     }
 
+    // MARK: On disk
+
+    /// For the next process: the blocks with their tags and how long ago they were named.
+    public func encoded(now: Duration) -> [UInt8] {
+        let current = order[first...].filter { notes[$0.block]?.since == $0.since }
+        var writer = ByteWriter(reserving: 4 + current.count * 48)
+        writer.append(list: current) {
+            $0.append($1.block)
+            $0.append(notes[$1.block]?.cutoff ?? 0)
+            $0.append(UInt64(max(0, (now - $1.since).components.seconds)))
+        }
+        return writer.bytes
+    }
+
+    /// Notes what an earlier process knew. The time between the two is not counted: remembering for longer refuses
+    /// nothing that is needed.
+    public mutating func restore(encoded bytes: [UInt8], now: Duration) throws(DecodingError) {
+        var reader = ByteReader(bytes)
+        let known = try reader.list(minimum: 48) { (reader) throws(DecodingError) in
+            (
+                block: try reader.id(BlockID.self), cutoff: try reader.integer(UInt64.self),
+                age: try reader.integer(UInt64.self)
+            )
+        }
+        try reader.finish()
+        for known in known {
+            note([known.block], cutoff: known.cutoff, now: now - .seconds(Int64(clamping: min(known.age, 1 << 40))))
+        }
+    }
+
     /// What is older than quarantine, or too much.
     public mutating func forget(_ now: Duration) {
         while first < order.count, notes.count > limit || order.count - first > 2 * limit

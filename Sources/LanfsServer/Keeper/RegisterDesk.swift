@@ -51,6 +51,8 @@ struct RegisterDesk: Sendable {
     /// it is there.
     private var unpersisted: KeeperState?
     private var isClosed = false
+    /// Of the last record that was handed on as news.
+    private var told = (epoch: UInt64(0), version: UInt64(0))
 
     /// `signatures`: the keeper's verifier.
     init(_ keeper: Keeper<DeferredSignatures>, signatures: DeferredSignatures) {
@@ -60,6 +62,15 @@ struct RegisterDesk: Sendable {
 
     /// When the first watch has waited long enough; `nil` when none waits.
     var nextDeadline: Duration? { parked.first?.until }
+
+    /// The record that is known to be chosen, if its configuration was not told yet.
+    mutating func takeNews() -> RootRecord? {
+        guard let record = keeper.state.accepted, record.ballot == keeper.state.learned,
+            (record.epoch, record.config.version) > told
+        else { return nil }
+        told = (record.epoch, record.config.version)
+        return record
+    }
 
     /// As `take`, without checking signatures: the outcome may be acted upon, and persisted, but nobody told of it before
     /// all its `claims` are found true.

@@ -44,12 +44,14 @@ final class RegisterLane: Sendable {
     private let threads: DiskThreads
     private let eventLoop: any EventLoop
     private let failures: DiskFailures
+    private let onNews: @Sendable (RootRecord) -> Void
     private let origin = ContinuousClock.now
 
-    /// `journal`: `nil` when it cannot be trusted (A5): the keeper never votes again.
+    /// `journal`: `nil` when it cannot be trusted (A5): the keeper never votes again. `onNews` hears, on a thread that may
+    /// block, of chosen records with a configuration that is new; of the one there is at once.
     init(
         server: ServerID, volume: VolumeID, journal: KeeperJournal?, blocks: BlockStore, threads: DiskThreads,
-        eventLoop: any EventLoop, failures: DiskFailures
+        eventLoop: any EventLoop, failures: DiskFailures, onNews: @escaping @Sendable (RootRecord) -> Void = { _ in }
     ) throws(DecodingError) {
         let recovery: KeeperRecovery =
             switch journal?.recovered {
@@ -59,12 +61,16 @@ final class RegisterLane: Sendable {
             }
         let signatures = DeferredSignatures()
         let keeper = Keeper(server: server, volume: volume, recovery: recovery, verifier: signatures, now: .zero)
-        desk = Mutex(RegisterDesk(keeper, signatures: signatures))
+        var desk = RegisterDesk(keeper, signatures: signatures)
+        let known = desk.takeNews()
+        self.desk = Mutex(desk)
+        self.onNews = onNews
         self.journal = journal
         self.blocks = blocks
         self.threads = threads
         self.eventLoop = eventLoop
         self.failures = failures
+        if let known { onNews(known) }
     }
 
     /// Any thread; does not block.
@@ -140,6 +146,8 @@ final class RegisterLane: Sendable {
         if let state = outcome.persist { desk.withLock { $0.persisted(state, refusal == nil) } }
         for reply in outcome.ready { reply.call.answer(reply.response) }
         for reply in outcome.held { reply.call.answer(refusal.map { .refused($0) } ?? reply.response) }
+        // Not before: a signature that was not checked yet may have had to be taken back.
+        if refusal == nil, let news = desk.withLock({ $0.takeNews() }) { onNews(news) }
     }
 
     /// One lane runs at a time, so states reach the journal in the order in which they replace each other. The desk's

@@ -3,13 +3,20 @@ import LanfsProtocol
 import NIOCore
 import Synchronization
 
-/// One client's connection: first `open`, then requests about that volume and no other.
+/// What a connection is about, once that is decided.
+protocol OpenSession: AnyObject, Sendable {
+    func received(_ request: Request, payload: ByteBuffer?, id: RequestID)
+    /// The connection has ended.
+    func left()
+}
+
+/// One connection: first a client's `open` or a server's `member`, then requests about that volume and no other.
 final class Session: RequestHandler {
     private enum Phase {
         case new
-        /// `open` is being decided; what came behind it waits.
+        /// The first request is being decided; what came behind it waits.
         case opening([Received])
-        case open(VolumeSession)
+        case open(any OpenSession)
         case refused(Refusal)
         case ended
     }
@@ -54,7 +61,7 @@ final class Session: RequestHandler {
 
     func received(_ request: Request, payload: ByteBuffer?, id: RequestID) {
         let received = Received(request: request, payload: payload, id: id)
-        let volume = phase.withLock { phase -> VolumeSession? in
+        let volume = phase.withLock { phase -> (any OpenSession)? in
             switch phase {
             case .open(let volume): return volume
             case .opening(var waiting):
@@ -73,7 +80,7 @@ final class Session: RequestHandler {
     }
 
     func closed(_ reason: NetworkError) {
-        let volume = phase.withLock { phase -> VolumeSession? in
+        let volume = phase.withLock { phase -> (any OpenSession)? in
             defer { phase = .ended }
             if case .open(let volume) = phase { return volume }
             return nil
@@ -81,11 +88,11 @@ final class Session: RequestHandler {
         volume?.left()
     }
 
-    private func carryOut(_ received: Received, _ volume: VolumeSession) {
-        if case .open = received.request {
+    private func carryOut(_ received: Received, _ volume: any OpenSession) {
+        switch received.request {
+        case .open, .member:
             connection.reply(received.id, .refused(Refusal(.invalid, "this connection is about a volume already")))
-        } else {
-            volume.received(received.request, payload: received.payload, id: received.id)
+        default: volume.received(received.request, payload: received.payload, id: received.id)
         }
     }
 
@@ -101,7 +108,7 @@ final class Session: RequestHandler {
             case .refused(let refusal): return .refuse(refusal)
             case .new:
                 switch received.request {
-                case .open:
+                case .open, .member:
                     phase = .opening([])
                     return .open
                 case .status: return .status
@@ -117,16 +124,13 @@ final class Session: RequestHandler {
                 connection.reply(received.id, .status(volumes.status(of: nil)))
             }
         case .open:
-            guard case .open(let volume, let proof) = received.request else { return }
-            threads.work { self.open(volume, proof: proof, id: received.id) }
+            threads.work { self.open(received.request, id: received.id) }
         }
     }
 
     /// On a worker: the signature, the list and a new volume's folder take their time.
-    private func open(_ volume: VolumeID, proof: [UInt8], id: RequestID) {
-        let admitted = volumes.admit(
-            volume, proof: proof, handshakeHash: connection.handshakeHash, address: connection.address)
-        switch admitted {
+    private func open(_ request: Request, id: RequestID) {
+        switch admit(request) {
         case .failure(let refusal):
             connection.reply(id, .refused(refusal))
             let waiting = phase.withLock { phase -> [Received] in
@@ -137,12 +141,28 @@ final class Session: RequestHandler {
             for received in waiting { connection.reply(received.id, .refused(refusal)) }
         case .success(let volume):
             connection.reply(id, .done)
-            begin(VolumeSession(volume, connection: connection, volumes: volumes, threads: threads))
+            begin(volume)
+        }
+    }
+
+    private func admit(_ request: Request) -> Result<any OpenSession, Refusal> {
+        switch request {
+        case .open(let volume, let proof):
+            return volumes.admit(
+                volume, proof: proof, handshakeHash: connection.handshakeHash, address: connection.address
+            ).map { VolumeSession($0, connection: connection, volumes: volumes, threads: threads) }
+        case .member(let volume, let record):
+            guard let server = connection.client.flatMap({ ServerID($0.bytes) }) else { return .failure(.notMember) }
+            return volumes.admit(server, of: volume, record, address: connection.address).map {
+                $0.members.cameBy(server)
+                return MemberSession(server, $0, connection: connection, threads: threads)
+            }
+        default: return .failure(Refusal(.invalid, "open a volume first"))
         }
     }
 
     /// Hands over what waited, in order; what comes meanwhile goes behind it.
-    private func begin(_ volume: VolumeSession) {
+    private func begin(_ volume: any OpenSession) {
         while true {
             let waiting = phase.withLock { phase -> [Received] in
                 guard case .opening(let waiting) = phase else { return [] }

@@ -5,7 +5,7 @@ import NIOCore
 import Synchronization
 
 /// What one connection asks of its volume. `received` is called in the order the client sent; answers leave in any.
-final class VolumeSession: Sendable {
+final class VolumeSession: OpenSession {
     fileprivate struct Flush {
         var id: RequestID
         /// To be looked for once the disk is flushed.
@@ -62,13 +62,21 @@ final class VolumeSession: Sendable {
     func received(_ request: Request, payload: ByteBuffer?, id: RequestID) {
         switch request {
         case .put(let block, _, let gcEpoch): put(block, payload ?? ByteBuffer(), gcEpoch: gcEpoch, id: id)
+        case .pass(let block, let length, let gcEpoch, let servers):
+            let order = CopyOrder(block: block, length: length, gcEpoch: gcEpoch)
+            pass(order, payload ?? ByteBuffer(), to: servers, id: id)
         case .get(let block, let offset, let length): get(block, offset: Int(offset), length: Int(length), id: id)
         case .flush, .commit, .touch, .free, .sweep, .list:
             carryOut(state.withLock { $0.order.wait(request, payload: payload, id: id) })
         case .register(let request): volume.register.submit(call(request, id: id))
         case .status:
             threads.work { [connection, volumes, volume] in connection.reply(id, .status(volumes.status(of: volume))) }
-        case .introduce, .ask: connection.reply(id, .refused(Refusal(.invalid, "not among clients")))
+        case .introduce(let record, let endpoints):
+            threads.flush { [connection, volume] in
+                let isTaken = volume.members.introduced(record, endpoints)
+                connection.reply(id, isTaken ? .done : .refused(Refusal(.badProof, "the record is not this volume's")))
+            }
+        case .ask: connection.reply(id, .refused(.notMember))
         case .open, .member: connection.reply(id, .refused(Refusal(.invalid, "this connection is about a volume already")))
         }
     }
@@ -113,7 +121,7 @@ final class VolumeSession: Sendable {
     private func carryOut(_ puts: [Put]) {
         var answers: [(id: RequestID, response: Response)] = []
         for put in puts {
-            let refusal = put.payload.withUnsafeReadableBytes { store(put.block, $0, gcEpoch: put.gcEpoch) }
+            let refusal = put.payload.withUnsafeReadableBytes { volume.store(put.block, $0, gcEpoch: put.gcEpoch) }
             answers.append((put.id, refusal.map { .refused($0) } ?? .done))
             // A flush that waited for this put runs right here: all answers then leave in one packet.
             carryOut(state.withLock { $0.order.finished(put.number, refusal) }, onWorker: true)
@@ -121,21 +129,14 @@ final class VolumeSession: Sendable {
         for (id, response) in answers { connection.reply(id, response) }
     }
 
-    private func store(_ block: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64) -> Refusal? {
-        if let refusal = refuse(bytes, as: block) { return refusal }
-        do throws(StoreError) {
-            try volume.blocks.put(block, bytes, gcEpoch: gcEpoch)
-            return nil
-        } catch {
-            volume.failures.report(error, "storing a block")
-            return Refusal(error)
+    /// The next server gets it while this one stores it.
+    private func pass(_ order: CopyOrder, _ payload: ByteBuffer, to servers: [ServerID], id: RequestID) {
+        let number = state.withLock { $0.order.began() }
+        volume.pass(order, payload, to: servers) { refusal in
+            self.carryOut(self.state.withLock { $0.order.finished(number, refusal) }, onWorker: true)
+        } answer: { [connection] failed in
+            connection.reply(id, failed.isEmpty ? .done : .passed(failed: failed))
         }
-    }
-
-    /// B1: nothing is stored under a name that does not prove it.
-    private func refuse(_ bytes: UnsafeRawBufferPointer, as block: BlockID) -> Refusal? {
-        blockHash(bytes) == block
-            ? nil : Refusal(.wrongHash, "the bytes sent as block \(block) are not that block")
     }
 
     private func get(_ block: BlockID, offset: Int, length: Int, id: RequestID) {
@@ -215,7 +216,7 @@ final class VolumeSession: Sendable {
         guard let commit = flush.commit, flush.refusal == nil else { return }
         flush.needsDisk = !commit.blocks.isEmpty
         flush.refusal = commit.carried.lazy.compactMap { block in
-            block.bytes.withUnsafeBytes { self.refuse($0, as: block.id) }
+            block.bytes.withUnsafeBytes { self.volume.refuse($0, as: block.id) }
         }.first
     }
 

@@ -13,12 +13,14 @@ final class ServedVolume: Sendable {
     let blocks: BlockStore
     let register: RegisterLane
     let failures: DiskFailures
+    let members: VolumeMembers
     private let allocator = ByteBufferAllocator()
 
-    init(_ id: VolumeID, blocks: BlockStore, register: RegisterLane, failures: DiskFailures) {
+    init(_ id: VolumeID, blocks: BlockStore, register: RegisterLane, members: VolumeMembers, failures: DiskFailures) {
         self.id = id
         self.blocks = blocks
         self.register = register
+        self.members = members
         self.failures = failures
     }
 
@@ -62,6 +64,25 @@ final class ServedVolume: Sendable {
         return count == 0 ? nil : buffer
     }
 
+    /// Blocks the thread.
+    func store(_ block: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64) -> Refusal? {
+        if let refusal = refuse(bytes, as: block) { return refusal }
+        do throws(StoreError) {
+            try blocks.put(block, bytes, gcEpoch: gcEpoch)
+            return nil
+        } catch {
+            failures.report(error, "storing a block")
+            return Refusal(error)
+        }
+    }
+
+    /// B1: nothing is stored under a name that does not prove it.
+    func refuse(_ bytes: UnsafeRawBufferPointer, as block: BlockID) -> Refusal? {
+        if members.context.isWitness { return Refusal(.full, "this server is a witness: it keeps no blocks") }
+        return blockHash(bytes) == block
+            ? nil : Refusal(.wrongHash, "the bytes sent as block \(block) are not that block")
+    }
+
     /// What is about blocks as a whole. Blocks the thread.
     func answer(_ request: Request) -> Response {
         do throws(StoreError) {
@@ -69,12 +90,14 @@ final class ServedVolume: Sendable {
             case .touch(let ids, let gcEpoch): return .missing(try blocks.touch(ids, gcEpoch: gcEpoch))
             case .free(let ids, let gcEpoch):
                 try blocks.free(ids, gcEpoch: gcEpoch)
+                members.removed(ids, cutoff: gcEpoch)
                 return .done
             case .sweep(let ids, let gcEpoch, let cutoff):
                 try blocks.sweep(ids, gcEpoch: gcEpoch, cutoff: cutoff)
+                members.removed(ids, cutoff: cutoff)
                 return .done
             case .list(let after): return .listed(blocks.list(after: after, limit: Self.listLimit))
-            case .open, .put, .get, .flush, .register, .commit, .status, .introduce, .member, .ask:
+            case .open, .put, .pass, .get, .flush, .register, .commit, .status, .introduce, .member, .ask:
                 return .refused(Refusal(.invalid, "not a request about blocks as a whole"))
             }
         } catch {
@@ -83,10 +106,22 @@ final class ServedVolume: Sendable {
         }
     }
 
-    /// Reads and checks this fraction of the volume, going on where the last call ended; the blocks that were wrong.
-    func scrub(_ fraction: Double) throws(StoreError) -> [BlockID] {
+    /// Answers who waits for news of the register, and leaves the other members.
+    func endWaiting() {
+        register.close()
+        members.stop()
+    }
+
+    /// Tidies, then reads and checks this fraction of the volume, going on where the last call ended. What is bad is asked
+    /// for at the other members; returns it. Blocks.
+    func maintain(scrubbing fraction: Double) throws(StoreError) -> [BlockID] {
+        var rotten = try blocks.maintain().rotten
+        try register.settle()
         // At least one block a call, so that a small volume is checked as well.
         let budget = UInt64(Double(blocks.status().usedBytes) * fraction) + 1
-        return try blocks.scrubOn(budget: budget).rotten
+        rotten += try blocks.scrubOn(budget: budget).rotten
+        members.lost(rotten)
+        members.saveSwept()
+        return rotten
     }
 }

@@ -22,6 +22,7 @@ final class Volumes: Sendable {
     private let directory: Mutex<StoreDirectory?>
     private let space: Space
     private let server: ServerID
+    private let context: MemberContext
     private let threads: DiskThreads
     private let eventLoop: any EventLoop
     private let logger: Logger
@@ -35,17 +36,17 @@ final class Volumes: Sendable {
 
     /// Opens every volume that has a folder here; one that cannot be opened keeps no other from being served. Blocks.
     init(
-        _ directory: StoreDirectory, server: ServerID, admission: Admission, threads: DiskThreads,
-        eventLoop: any EventLoop, logger: Logger
+        _ directory: StoreDirectory, admission: Admission, context: MemberContext, eventLoop: any EventLoop
     ) {
         self.directory = Mutex(directory)
         space = directory.space
-        self.server = server
+        server = context.server
+        self.context = context
         self.admission = admission
-        self.threads = threads
+        threads = context.threads
         self.eventLoop = eventLoop
-        self.logger = logger
-        failures = DiskFailures(logger)
+        logger = context.logger
+        failures = context.failures
         latestRoom = Mutex(Room(capacity: 0, free: 0))
         for volume in directory.known() {
             do throws(StoreError) {
@@ -68,6 +69,12 @@ final class Volumes: Sendable {
         }
     }
 
+    /// This server can be reached now: it looks for the other members of its volumes.
+    func listening(at addresses: [String]) {
+        context.own.set(addresses)
+        for volume in all { volume.members.start() }
+    }
+
     // MARK: Admission
 
     /// Whether the holder of this volume's key, which `proof` must show, may use this server. Blocks.
@@ -79,9 +86,14 @@ final class Volumes: Sendable {
             RegisterVerifier().isValid(
                 signature: proof, of: sessionProof(handshakeHash: handshakeHash), by: volume)
         else { return .failure(Refusal(.badProof, "the proof of the volume's key is wrong")) }
+        return admit(volume, address: address)
+    }
+
+    /// What is proven has to be allowed as well. Blocks.
+    private func admit(_ volume: VolumeID, address: String) -> Result<ServedVolume, Refusal> {
         if isClosing.load(ordering: .acquiring) { return .failure(.closing) }
         followList()
-        let known = served.withLock { $0[volume] }
+        let known = self[volume]
         let decision = admission.decide(
             volume, isKnown: known != nil, knownVolumes: count, isLocal: { LocalNetworks.contain(address) })
         if case .refused(let reason) = decision {
@@ -99,23 +111,45 @@ final class Volumes: Sendable {
         }
     }
 
+    /// Whether this server, which has proven its key, is another member of the volume: as the newest record says, the
+    /// one known here or the one it sent. Blocks.
+    func admit(
+        _ member: ServerID, of volume: VolumeID, _ record: RootRecord, address: String
+    ) -> Result<ServedVolume, Refusal> {
+        if let known = self[volume] {
+            // Nobody's word is taken before the newest record is: it may say that the asker is gone.
+            guard known.members.learn(record), known.members.isMember(member) else { return .failure(.notMember) }
+            return admit(volume, address: address)
+        }
+        // The volume is new here, or what was here is lost.
+        var book = MemberBook()
+        guard record.isSigned(for: volume, RegisterVerifier()), book.take(record), book.isMember(member),
+            book.isMember(server)
+        else { return .failure(.notMember) }
+        let admitted = admit(volume, address: address)
+        if case .success(let made) = admitted { made.members.chosen(record) }
+        return admitted
+    }
+
     /// The open volume, from its folder, which is made when missing.
     private func open(_ volume: VolumeID) throws(StoreError) -> ServedVolume {
         try making.withLock { (_) throws(StoreError) in
             if let known = served.withLock({ $0[volume] }) { return known }
             guard let directory = directory.withLock({ $0 }) else { throw .closed(path: "") }
             let blocks = try directory.volume(volume, quota: admission.quota(of: volume) ?? .max, create: true)
-            let register = try openRegister(volume, blocks, in: directory)
-            let made = ServedVolume(volume, blocks: blocks, register: register, failures: failures)
+            let members = VolumeMembers(volume, blocks: blocks, context: context)
+            let register = try openRegister(volume, blocks, in: directory, members)
+            let made = ServedVolume(volume, blocks: blocks, register: register, members: members, failures: failures)
             served.withLock { $0[volume] = made }
+            members.start()
             // Made while the server was being stopped: nobody else would tell it.
-            if isClosing.load(ordering: .acquiring) { register.close() }
+            if isClosing.load(ordering: .acquiring) { made.endWaiting() }
             return made
         }
     }
 
     private func openRegister(
-        _ volume: VolumeID, _ blocks: BlockStore, in directory: StoreDirectory
+        _ volume: VolumeID, _ blocks: BlockStore, in directory: StoreDirectory, _ members: VolumeMembers
     ) throws(StoreError) -> RegisterLane {
         let journal: KeeperJournal?
         do throws(StoreError) {
@@ -133,7 +167,8 @@ final class Volumes: Sendable {
         do throws(DecodingError) {
             return try RegisterLane(
                 server: server, volume: volume, journal: journal, blocks: blocks, threads: threads, eventLoop: eventLoop,
-                failures: failures)
+                failures: failures
+            ) { [weak members] record in members?.chosen(record) }
         } catch {
             throw .damaged(path: directory.path, reason: "the keeper's state of volume \(volume): \(error)")
         }
@@ -145,6 +180,8 @@ final class Volumes: Sendable {
         logger.info("the list of admitted volumes changed", metadata: ["admits": "\(admissionText)"])
         for volume in all { volume.blocks.setQuota(admission.quota(of: volume.id) ?? .max) }
     }
+
+    subscript(volume: VolumeID) -> ServedVolume? { served.withLock { $0[volume] } }
 
     private var all: [ServedVolume] { served.withLock { Array($0.values) } }
 
@@ -160,8 +197,9 @@ final class Volumes: Sendable {
         let status = volume.blocks.status()
         let quota = admission.quota(of: volume.id) ?? .max
         return ServerStatus(
-            capacity: min(room.capacity, quota), free: volume.blocks.room(),
-            usedByVolume: status.usedBytes - min(status.usedBytes, status.quarantinedBytes), blocks: status.blocks)
+            capacity: min(room.capacity, quota), free: context.isWitness ? 0 : volume.blocks.room(),
+            usedByVolume: status.usedBytes - min(status.usedBytes, status.quarantinedBytes), blocks: status.blocks,
+            membership: volume.members.status)
     }
 
     /// Runs on event loops, hence knows the room as of a few seconds ago. `nil`: not enough of it.
@@ -179,6 +217,7 @@ final class Volumes: Sendable {
     }
 
     private func measureRoom() -> Room {
+        if context.isWitness { return Room(capacity: 0, free: 0) }
         let free = space.room()
         // With no capacity given, what the disk has is what is lent.
         let (sum, overflow) = space.used.addingReportingOverflow(free)
@@ -192,9 +231,7 @@ final class Volumes: Sendable {
         followList()
         for volume in all {
             do throws(StoreError) {
-                let report = try volume.blocks.maintain()
-                try volume.register.settle()
-                for block in report.rotten + (try volume.scrub(Self.maintenanceInterval / Self.scrubPeriod)) {
+                for block in try volume.maintain(scrubbing: Self.maintenanceInterval / Self.scrubPeriod) {
                     logger.error("a block went bad on disk", metadata: ["volume": "\(volume.id)", "block": "\(block)"])
                 }
             } catch {
@@ -210,12 +247,14 @@ final class Volumes: Sendable {
     /// Answers those who wait for news, and admits nobody any more.
     func endWaiting() {
         isClosing.store(true, ordering: .releasing)
-        for volume in all { volume.register.close() }
+        for volume in all { volume.endWaiting() }
     }
 
     /// Puts everything on disk and lets go of the data directory. Blocks.
     func close() {
         for volume in all {
+            volume.members.stop()
+            volume.members.saveSwept(isLast: true)
             do throws(StoreError) {
                 try volume.register.settle()
             } catch {

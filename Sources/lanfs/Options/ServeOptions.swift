@@ -14,8 +14,13 @@ struct ServeOptions: Equatable, Sendable {
     /// None: every address of this machine.
     var listenAddresses: [ListenAddress] = []
     var quarantine = standardQuarantine
+    var grace = standardGrace
+    var isWitness = false
 
     static let standardQuarantine = Duration.seconds(24 * 3600)
+    static let standardGrace = Duration.seconds(15 * 60)
+    /// Twice the silence of a server that is only slow.
+    static let shortestGrace = Duration.seconds(10)
 
     static let dataDirectoryOption = ValueOption<LocalFolder>(
         "data-dir", "d", "DIR", help: "where to keep the identity and the blocks",
@@ -58,6 +63,18 @@ struct ServeOptions: Equatable, Sendable {
             "Keep the blocks that a volume gave up for so long before their space is used again. The default is 24h. "
             + "A shorter time gives space back sooner and leaves less time to undo a mistake.")
 
+    static let graceOption = ValueOption<Duration>(
+        "grace", "DURATION", help: "how long another server may be away (default: 15m)",
+        manual:
+            "When another server of a volume is silent for so long, and most servers of the volume find so, it counts as "
+            + "lost and its blocks are copied elsewhere. The default is 15m, the least 10s. Choose it longer than a "
+            + "restart takes, and the same on all servers of a volume.")
+    static let witnessFlag = Flag(
+        "witness", help: "keep no blocks, only votes",
+        manual:
+            "Keep no blocks. A witness only takes part in the votes on a volume's state: a third machine, however small, "
+            + "lets a volume of two servers go on when one of them is away.")
+
     static let command = Command(
         name: "serve", summary: "lend this machine's disk",
         overview: """
@@ -67,7 +84,7 @@ struct ServeOptions: Equatable, Sendable {
         operands: [],
         options: [
             dataDirectoryOption.row, capacityOption.row, nameOption.row, allowOption.row, listenOption.row,
-            portOption.row, discoveryPortOption.row, quarantineOption.row,
+            portOption.row, discoveryPortOption.row, quarantineOption.row, graceOption.row, witnessFlag.row,
         ] + CommonOptions.rows,
         examples: [
             .init(line: "lanfs serve", meaning: "lend what the disk has"),
@@ -88,5 +105,10 @@ struct ServeOptions: Equatable, Sendable {
         admissions = try parsed.values(Self.allowOption)
         listenAddresses = try parsed.values(Self.listenOption)
         quarantine = try parsed.value(Self.quarantineOption) ?? Self.standardQuarantine
+        grace = try parsed.value(Self.graceOption) ?? Self.standardGrace
+        if grace < Self.shortestGrace {
+            throw parsed.error("--grace: a server that is only slow is not lost; give at least 10s")
+        }
+        isWitness = parsed.isSet(Self.witnessFlag)
     }
 }

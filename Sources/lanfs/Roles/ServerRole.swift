@@ -17,6 +17,8 @@ enum ServerRole {
         configuration.discoveryPort = Int(options.discoveryPort.number)
         configuration.name = options.name
         configuration.quarantine = options.quarantine
+        configuration.members.timing.grace = options.grace
+        configuration.isWitness = options.isWitness
         configuration.authorizedFile = directories.authorized
         configuration.listen = options.listenAddresses.map { Endpoint(host: $0.address, port: 0) }
         for admission in options.admissions {

@@ -383,8 +383,8 @@ extension RepairWorld {
             try perform(servers[to].plan.finished(answer.block, target: sender, answer.outcome, now: now), to)
         case .challenge(let challenge):
             try prove(challenge, from, to)
-        // Heals sooner what the passes heal anyway: the shell's own.
-        case .wanted: break
+        // The shell's own: heals sooner what the passes heal anyway, and carries what clients put.
+        case .wanted, .pass, .passed: break
         case .possession(let answer):
             if let asker = servers[to].relayed.removeValue(forKey: answer.nonce) {
                 return send(.possession(answer), from: to, to: asker)

@@ -177,6 +177,31 @@ struct SweptBlocksTests {
         #expect(swept.verdict(on: other, gcEpoch: 3, local: .quarantined(gcEpoch: 2)) == .stored)
     }
 
+    @Test("is judged the same way after a restart, for as long as quarantine lasts")
+    func restored() throws {
+        var swept = SweptBlocks(limit: 10, memory: .seconds(60))
+        let (old, new, gone) = (fixture.blocks[0], fixture.blocks[1], fixture.blocks[2])
+        swept.note([gone], cutoff: 3, now: .seconds(1000))
+        swept.note([old], cutoff: 1, now: .seconds(1050))
+        swept.note([old], cutoff: 5, now: .seconds(1060))
+        swept.note([new], cutoff: 9, now: .seconds(1080))
+        let bytes = swept.encoded(now: .seconds(1090))
+        var again = SweptBlocks(limit: 10, memory: .seconds(60))
+        try again.restore(encoded: bytes, now: .seconds(7))
+        again.forget(.seconds(7))
+        #expect(again.verdict(on: old, gcEpoch: 5, local: .absent) == .swept)
+        #expect(again.verdict(on: old, gcEpoch: 6, local: .absent) == .stored)
+        #expect(again.verdict(on: new, gcEpoch: 9, local: .absent) == .swept)
+        #expect(again.verdict(on: gone, gcEpoch: 3, local: .absent) == .stored)
+        // Thirty seconds old then, and ten.
+        again.forget(.seconds(7 + 31))
+        #expect(again.verdict(on: old, gcEpoch: 5, local: .absent) == .stored)
+        #expect(again.verdict(on: new, gcEpoch: 9, local: .absent) == .swept)
+        for length in bytes.indices {
+            #expect(throws: DecodingError.self) { try again.restore(encoded: Array(bytes[..<length]), now: .zero) }
+        }
+    }
+
     @Test("is judged by a memory that ends with quarantine and has a bound")
     func bounded() {
         var swept = SweptBlocks(limit: 10, memory: .seconds(60))
