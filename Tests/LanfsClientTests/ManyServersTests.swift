@@ -79,21 +79,25 @@ final class Cluster: Sendable {
     func make(of numbers: Range<Int>, keepers: Int = 1) async throws -> Volume {
         try await start(numbers)
         let volume = try await open(at: [numbers.lowerBound], create: true)
+        try await take(in: numbers, to: volume)
+        if keepers > 1 {
+            let next = Keepers(numbers.prefix(keepers).map(identity))
+            volume.update { $0.membership = .keepers(next, version: $0.chain.record.config.version) }
+            if case .failure(let errno) = await volume.commitHousekeeping() { throw errno }
+        }
+        return volume
+    }
+
+    /// Makes these the servers of the volume, by an ordinary commit.
+    func take(in numbers: Range<Int>, to volume: Volume) async throws {
         var config = volume.current { $0.chain.record.config }
         config.version += 1
         config.servers = numbers.map { Member(server: identity($0), weight: 1) }.sorted { $0.server < $1.server }
         try await volume.acquireLease()
         volume.update { [config] in $0.membership = .servers(config) }
-        try await volume.save().get()
         if case .failure(let errno) = await volume.commitHousekeeping() { throw errno }
         #expect(volume.servers.placement.members.count == numbers.count)
         await volume.servers.connect(numbers.count, of: numbers.map(identity), until: .now + .seconds(5))
-        if keepers > 1 {
-            let next = Keepers(numbers.prefix(keepers).map(identity))
-            volume.update { [version = config.version] in $0.membership = .keepers(next, version: version) }
-            if case .failure(let errno) = await volume.commitHousekeeping() { throw errno }
-        }
-        return volume
     }
 }
 
@@ -290,6 +294,74 @@ final class Cluster: Sendable {
         #expect(again.current { $0.chain.record.newestConfig.keepers } == next)
         #expect(try await again.close() == nil)
         await cluster.stopAll()
+    }
+
+    @Test func `is opened and read with one of its two servers, which also keep its root`() async throws {
+        let cluster = Cluster()
+        let volume = try await cluster.make(of: 0..<2, keepers: 2)
+        try await volume.put(pattern(300_000), as: "file")
+        try await volume.save().get()
+        #expect(try await volume.close() == nil)
+        await cluster.stop(1)
+        let again = try await cluster.open(at: [0])
+        #expect(try await again.contents(of: "file") == pattern(300_000))
+        try await cluster.start([1])
+        try await again.put(pattern(70_000), as: "later")
+        try await again.save().get()
+        #expect(try await again.close() == nil)
+        await cluster.stopAll()
+    }
+
+    @Test func `gives a full server's blocks to the next in rank`() async throws {
+        let cluster = Cluster()
+        let volume = try await cluster.make(of: 0..<2)
+        try await cluster.start([2], capacity: 24 << 20)
+        try await cluster.take(in: 0..<3, to: volume)
+        let bytes = pattern(1 << 20)
+        for number in 0..<40 { try await volume.put(bytes, as: "\(number)") }
+        try await volume.save().get()
+        #expect(try await volume.close() == nil)
+        let again = try await cluster.open(at: [0, 1])
+        for number in 0..<40 { #expect(try await again.contents(of: "\(number)") == bytes) }
+        _ = try await again.close()
+        await cluster.stopAll()
+    }
+
+    @Test func `is swept on all servers, and keeps what is used`() async throws {
+        let cluster = Cluster()
+        let volume = try await cluster.make(of: 0..<3)
+        for number in 0..<10 { try await volume.put(pattern(20_000 + number), as: "\(number)") }
+        try await volume.save().get()
+        // What a client leaves behind that dies between an upload and its commit.
+        var left: Set<BlockID> = []
+        for number in 0..<20 {
+            let block = SealedBlock(frames: [pattern(1000 + number)])
+            try await volume.blocks.upload(block, gcEpoch: volume.current { $0.chain.record.gcEpoch })
+            left.insert(block.id)
+        }
+        try await volume.blocks.flush()
+        _ = try await volume.audit()
+        #expect(try await volume.audit().sweptBlocks == left.count)
+        for lane in volume.servers.lanes {
+            guard case .listed(let page) = try await volume.blocks.ask(.list(after: nil), of: lane).response else {
+                throw VolumeError.busy
+            }
+            #expect(left.isDisjoint(with: page.map(\.block)))
+        }
+        for number in 0..<10 { #expect(try await volume.contents(of: "\(number)") == pattern(20_000 + number)) }
+        _ = try await volume.close()
+        await cluster.stopAll()
+    }
+}
+
+@Suite struct `Room on several servers` {
+    @Test(
+        arguments: [
+            ([100], 2, 100), ([100, 100], 2, 100), ([100, 10], 2, 10), ([100, 60, 50], 2, 105), ([100, 30, 20], 2, 50),
+            ([90, 90, 90], 3, 90), ([], 2, 0), ([5, 7], 1, 12),
+        ] as [([UInt64], Int, UInt64)])
+    func `is what fits with each copy somewhere else`(_ servers: [UInt64], _ copies: Int, _ expected: UInt64) {
+        #expect(BlockPool.room(in: servers, copies: copies) == expected)
     }
 }
 

@@ -66,6 +66,7 @@ func samples(_ row: OptionRow) -> (good: Argument, bad: Argument?) {
     case "DIR", "FILE": ("some/file", "")
     case "SIZE": ("64MiB", "64Q")
     case "DURATION": ("90s", "90")
+    case "N": ("3", "0")
     case "PORT": ("4445", "65536")
     case "NAME": ("alice", "")
     case "NAME|FILE": ("work", ".hidden")

@@ -26,6 +26,8 @@ final class Servers: Sendable {
         var report: (@Sendable (ServerLane, ServerLane.Report) -> Void)?
         var isClosed = false
         var isWatched = false
+        /// People were told that the root cannot be moved.
+        var lacksKeepers = false
     }
 
     let setting: Setting
@@ -126,7 +128,30 @@ final class Servers: Sendable {
 
     fileprivate func heard(of lane: ServerLane, _ report: ServerLane.Report) {
         state.withLock { $0.report }?(lane, report)
-        if case .moved = report { changes.happened() }
+        if case .moved = report {
+            changes.happened()
+            noteKeepers()
+        }
+    }
+
+    /// One line when changes have to wait for keepers, one when they go on.
+    private func noteKeepers() {
+        guard let keepers = state.withLock({ $0.isWatched && !$0.placement.isAlone ? $0.newest?.newestConfig.keepers : nil })
+        else { return }
+        let near = keepers.members.count { lane(of: $0)?.connection != nil }
+        let lacks = near < keepers.quorum
+        let isNews = state.withLock { state in
+            defer { state.lacksKeepers = lacks }
+            return state.lacksKeepers != lacks
+        }
+        guard isNews else { return }
+        if lacks {
+            setting.log.warning(
+                "changes wait: \(keepers.quorum) of the servers that keep the volume's root have to agree, and too few can be reached. What is stored can be read",
+                metadata: ["away": "\(awayNames)"])
+        } else {
+            setting.log.notice("changes are saved again: enough of the servers that keep the volume's root are there")
+        }
     }
 
     /// Every connection begins with the proof of the volume's key.

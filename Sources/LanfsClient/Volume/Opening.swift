@@ -95,36 +95,57 @@ extension Volume {
         return try await queries.create(firstRecord(of: id, key, at: first, options, queries.sender))
     }
 
-    /// The first record that any of these shows; `nil` when all that answer have none.
+    /// What one server tells of a volume.
+    private enum Hint: Sendable {
+        case record(RootRecord)
+        /// It keeps no record, and these are the servers of the volume, as far as it knows.
+        case members([ServerID])
+        case failed(VolumeError)
+    }
+
+    /// The first record that any of these shows, or any that they know of; `nil` when all that answer have none.
     private static func anyRecord(
         of places: [ServerID], _ queries: RegisterQueries, until deadline: ContinuousClock.Instant
     ) async throws(VolumeError) -> RootRecord? {
-        let outcome = await withTaskGroup(of: Result<RootRecord?, VolumeError>.self) { group in
-            for place in places {
-                group.addTask {
-                    do throws(VolumeError) {
-                        try await waitUntilConnected(queries.servers.lane(of: place), until: deadline)
-                        return .success(try await queries.anyRecord(of: place))
-                    } catch {
-                        return .failure(error)
-                    }
-                }
-            }
+        let outcome = await withTaskGroup(of: Hint.self) { group in
+            for place in places { group.addTask { await hint(of: place, queries, until: deadline) } }
+            var asked = Set(places)
             var failure: VolumeError?
             var isUnknown = false
-            for await result in group {
-                switch result {
-                case .success(let record?):
+            for await hint in group {
+                switch hint {
+                case .record(let record):
                     group.cancelAll()
                     return Result<RootRecord?, VolumeError>.success(record)
-                case .success(nil): isUnknown = true
-                case .failure(let error): failure = failure ?? error
+                case .members(let members):
+                    isUnknown = true
+                    for member in members where asked.insert(member).inserted {
+                        queries.servers.reach([member])
+                        group.addTask { await Self.hint(of: member, queries, until: deadline) }
+                    }
+                case .failed(let error): failure = failure ?? error
                 }
             }
             if !isUnknown, let failure { return .failure(failure) }
             return .success(nil)
         }
         return try outcome.get()
+    }
+
+    private static func hint(
+        of place: ServerID, _ queries: RegisterQueries, until deadline: ContinuousClock.Instant
+    ) async -> Hint {
+        do throws(VolumeError) {
+            guard let lane = queries.servers.lane(of: place) else { return .members([]) }
+            try await waitUntilConnected(lane, until: deadline)
+            if let record = try await queries.anyRecord(of: place) { return .record(record) }
+            guard let reply = try? await lane.connection?.call(.status), case .status(let status) = reply.response else {
+                return .members([])
+            }
+            return .members(status.membership?.members.map(\.server) ?? [])
+        } catch {
+            return .failed(error)
+        }
     }
 
     private func start(_ record: RootRecord, _ queries: RegisterQueries) async throws(VolumeError) {
@@ -174,10 +195,9 @@ extension Volume {
         defer { abandon() }
         if case .success? = isSaved {
             if servers.isReachable {
-                _ = await patiently(upTo: .seconds(2), on: nil) {
-                    await self.tidyUpAtTheEnd()
-                    await self.register.releaseAndWait()
-                }
+                _ = await patiently(upTo: .seconds(2), on: nil) { await self.tidyUpAtTheEnd() }
+                // A server that hangs must not make the next client wait for the lease to run out.
+                _ = await patiently(upTo: .seconds(2), on: nil) { await self.register.releaseAndWait() }
             }
             endLifeSign()
             return nil
@@ -260,10 +280,10 @@ extension Volume {
     }
 
     private static func waitUntilConnected(
-        _ lane: ServerLane?, until deadline: ContinuousClock.Instant
+        _ lane: ServerLane, until deadline: ContinuousClock.Instant
     ) async throws(VolumeError) {
         do throws(NetworkError) {
-            _ = try await lane?.link.connection(wait: deadline - .now)
+            _ = try await lane.link.connection(wait: deadline - .now)
         } catch {
             throw .network(error)
         }
