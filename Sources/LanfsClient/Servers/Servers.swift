@@ -134,10 +134,21 @@ final class Servers: Sendable {
         }
     }
 
-    /// One line when changes have to wait for keepers, one when they go on.
+    /// One line when changes have to wait for keepers, one when they go on. Connections that are just being made, or made
+    /// again, are no news.
     private func noteKeepers() {
-        guard let keepers = state.withLock({ $0.isWatched && !$0.placement.isAlone ? $0.newest?.newestConfig.keepers : nil })
-        else { return }
+        if state.withLock({ $0.lacksKeepers }) {
+            tellOfKeepers()
+        } else {
+            eventLoop.scheduleTask(in: .seconds(2)) { [weak self] in self?.tellOfKeepers() }
+        }
+    }
+
+    private func tellOfKeepers() {
+        let watched = state.withLock { state in
+            state.isWatched && !state.isClosed && !state.placement.isAlone ? state.newest?.newestConfig.keepers : nil
+        }
+        guard let keepers = watched else { return }
         let near = keepers.members.count { lane(of: $0)?.connection != nil }
         let lacks = near < keepers.quorum
         let isNews = state.withLock { state in

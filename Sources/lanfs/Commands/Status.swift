@@ -10,7 +10,10 @@ enum Status {
     private static let patience = Duration.seconds(2)
 
     static func run(_ options: StatusOptions) async throws(CommandError) -> ExitCode {
-        let session = ClientSession(options.client)
+        var client = options.client
+        // Who is away stands in the answer.
+        if client.common.verbosity == .normal { client.common.verbosity = .quiet }
+        let session = ClientSession(client)
         let key = try session.key()
         async let names = names(of: session, VolumeID(key.volumeID))
         let volume = try await session.open(key, .never) { $0.readOnly = true }
