@@ -11,7 +11,7 @@ extension PreparedCommit {
     /// What is proposed on `base`. A change of membership is dropped when another one came first: it is planned anew.
     func change(_ sealed: [UInt8], on base: RootRecord) -> RootChange {
         var change = RootChange(contents: sealed, gcEpoch: gcEpoch)
-        let config = base.sealedNext.map { base.config.moved(to: $0) } ?? base.config
+        let config = base.newestConfig
         switch membership {
         case .servers(let next) where next.version == config.version + 1 && next.keepers == config.keepers:
             change.config = next
