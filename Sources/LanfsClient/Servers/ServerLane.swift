@@ -395,6 +395,10 @@ final class ServerLane: Sendable {
         state.withLock { $0.speed.began() }
         connection.call(request) { result in
             self.state.withLock { $0.speed.ended(after: ContinuousClock.now - start) }
+            // Or it would be asked again and again until the connection is closed.
+            if case .refused(let refusal)? = try? result.get().response, refusal.reason == .closing {
+                self.leave(connection)
+            }
             completion(result)
         }
     }
