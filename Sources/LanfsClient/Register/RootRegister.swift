@@ -49,6 +49,10 @@ final class RootRegister: Sendable {
         var isClosed = false
         var releasesUnderWay = 0
         var waitingForRelease: [CheckedContinuation<Void, Never>] = []
+        var waitingForCommit: [CheckedContinuation<Bool, Never>] = []
+
+        /// Fewer keepers know of it than the next client needs.
+        var isReleasing: Bool { releasesUnderWay > proposer.keepers.members.count - proposer.keepers.quorum }
     }
 
     private let state: Mutex<State>
@@ -114,12 +118,14 @@ final class RootRegister: Sendable {
         if mayRelease { step(.release) }
     }
 
-    /// Releases, and returns once the keepers know (L2): the next client, or this one started again, need not wait.
+    /// Releases, and returns once the keepers know (L2): the next client, or this one started again, need not wait. A commit
+    /// under way is finished first: a lease that is not given back keeps others out for all its length.
     func releaseAndWait() async {
+        while await waitsForCommit() {}
         release()
         await withCheckedContinuation { continuation in
             let isDone = state.withLock { state in
-                guard state.releasesUnderWay > 0 else { return true }
+                guard state.isReleasing else { return true }
                 state.waitingForRelease.append(continuation)
                 return false
             }
@@ -127,10 +133,22 @@ final class RootRegister: Sendable {
         }
     }
 
+    /// Whether a commit was under way; it is not any more.
+    private func waitsForCommit() async -> Bool {
+        await withCheckedContinuation { continuation in
+            let isIdle = state.withLock { state in
+                guard state.committing != nil else { return true }
+                state.waitingForCommit.append(continuation)
+                return false
+            }
+            if isIdle { continuation.resume(returning: false) }
+        }
+    }
+
     private func finishRelease() {
         let waiting = state.withLock { state in
             state.releasesUnderWay -= 1
-            guard state.releasesUnderWay == 0 else { return [CheckedContinuation<Void, Never>]() }
+            guard !state.isReleasing else { return [CheckedContinuation<Void, Never>]() }
             defer { state.waitingForRelease = [] }
             return state.waitingForRelease
         }
@@ -140,17 +158,19 @@ final class RootRegister: Sendable {
     /// Releases, and answers nobody from now on.
     func close() {
         release()
-        let (waiting, committing) = state.withLock { state in
+        let (waiting, committing, releasing) = state.withLock { state in
             state.isClosed = true
             state.isHeld = false
             state.wakeGeneration += 1
             defer {
                 state.acquiring = []
                 state.committing = nil
+                state.waitingForCommit = []
             }
-            return (state.acquiring, state.committing)
+            return (state.acquiring, state.committing, state.waitingForCommit)
         }
         for continuation in waiting { continuation.resume(returning: nil) }
+        for continuation in releasing { continuation.resume(returning: true) }
         // P5: nobody will hear what became of it.
         committing?.resume(returning: .unknown)
         sink.finish()
@@ -261,11 +281,15 @@ final class RootRegister: Sendable {
     }
 
     private func finishCommit(_ outcome: CommitOutcome) {
-        let continuation = state.withLock { state in
-            defer { state.committing = nil }
-            return state.committing
+        let (continuation, waiting) = state.withLock { state in
+            defer {
+                state.committing = nil
+                state.waitingForCommit = []
+            }
+            return (state.committing, state.waitingForCommit)
         }
         continuation?.resume(returning: outcome)
+        for continuation in waiting { continuation.resume(returning: true) }
     }
 }
 

@@ -45,6 +45,7 @@ final class TransportHandler<Peer: TransportPeer>: ChannelDuplexHandler {
     private var spokeSinceTick = false
     private var ticksUnheard = 0
     private var ticksWaiting = 0
+    private var isQuiet = false
     private var ticksUnwritten = 0
     private var unwrittenAtTick = 0
 
@@ -360,6 +361,10 @@ extension TransportHandler {
         guard phase == .open, let context else { return }
         ticksUnheard = heardSinceTick ? 0 : ticksUnheard + 1
         ticksWaiting = heardSinceTick || !peer.isWaiting ? 0 : ticksWaiting + 1
+        if (ticksWaiting >= timeouts.quietTicks) != isQuiet {
+            isQuiet.toggle()
+            peer.became(quiet: isQuiet)
+        }
         if ticksWaiting > timeouts.silentTicks {
             return abort(.disconnected(address: address, reason: "no sign of life for \(timeouts.silence)"))
         }
