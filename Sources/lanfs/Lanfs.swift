@@ -12,8 +12,6 @@ struct Lanfs {
         // Before the first thread: glibc would give each an arena of its own, and what one has freed helps no other: the
         // peak of a mount that writes and reads a large file is 390 MiB then, with two arenas 300 and no slower.
         if role != .brief { mallopt(M_ARENA_MAX, role == .transfer ? 1 : 2) }
-        // A cache that grows by one frame at a time would make the kernel grow the heap as often: 4% of a random read.
-        if role == .service || role == .backgroundMount { mallopt(M_TOP_PAD, 1 << 20) }
         let readiness = Daemon.start(foreground: role != .backgroundMount, log: .system(name: "lanfs"))
         Task.detached { exit(await run(words, readiness)) }
         while true { pause() }
