@@ -43,7 +43,9 @@ final class RootRegister: Sendable {
         var isMoving = false
         var acquiring: [CheckedContinuation<RootRecord?, Never>] = []
         var committing: CheckedContinuation<CommitOutcome, Never>?
-        var wakeGeneration: UInt64 = 0
+        /// When the proposer wants to hear the time, and for when a timer is set: that one may be earlier, never later.
+        var wake: Duration?
+        var timer: Duration?
         var isHeld = false
         var toldEnd: Duration?
         var isClosed = false
@@ -161,7 +163,6 @@ final class RootRegister: Sendable {
         let (waiting, committing, releasing) = state.withLock { state in
             state.isClosed = true
             state.isHeld = false
-            state.wakeGeneration += 1
             defer {
                 state.acquiring = []
                 state.committing = nil
@@ -223,15 +224,8 @@ final class RootRegister: Sendable {
                 }
             }
         case .wake(let time):
-            let generation = state.withLock { state in
-                state.wakeGeneration += 1
-                return state.wakeGeneration
-            }
-            // No task with a sleep: that would wake another thread for each commit.
-            eventLoop.scheduleTask(in: TimeAmount(time - now)) { [weak self] in
-                guard let self, self.state.withLock({ $0.wakeGeneration == generation }) else { return }
-                self.step(.tick)
-            }
+            state.withLock { $0.wake = time }
+            setTimer()
         case .acquired(let record): finishAcquiring(record)
         case .committed(let record):
             finishCommit(.committed(record))
@@ -247,6 +241,30 @@ final class RootRegister: Sendable {
         case .moved(let record, let epoch): move(after: record, to: epoch)
         case .expired, .wanted: break
         }
+    }
+
+    /// Each commit moves the proposer's time to be woken: usually to later than a timer is set for, which then sets itself
+    /// again. No task with a sleep: that would wake another thread.
+    private func setTimer() {
+        let time = state.withLock { state -> Duration? in
+            guard let wake = state.wake, state.timer.map({ wake < $0 }) ?? true else { return nil }
+            state.timer = wake
+            return wake
+        }
+        guard let time else { return }
+        eventLoop.scheduleTask(in: TimeAmount(time - now)) { [weak self] in self?.timerFired(time) }
+    }
+
+    private func timerFired(_ time: Duration) {
+        let isDue = state.withLock { state in
+            // An earlier one was set after it.
+            guard state.timer == time else { return false }
+            state.timer = nil
+            guard let wake = state.wake, wake <= now else { return false }
+            state.wake = nil
+            return true
+        }
+        if isDue { step(.tick) } else { setTimer() }
     }
 
     /// M2 (4): goes on in the next epoch. Who sealed goes on holding the lease there.
@@ -313,7 +331,8 @@ extension RootRegister.State {
             case .send, .wake, .committed, .tooLarge, .troubled: break
             }
         }
-        if isHeld, let end = proposer.leaseEnd, end != toldEnd {
+        // An end that is a little too early is on the safe side (L1), and each commit moves it.
+        if isHeld, let end = proposer.leaseEnd, toldEnd.map({ end < $0 || end - $0 > .seconds(1) }) ?? true {
             toldEnd = end
             events.append(.leaseMoved)
         }

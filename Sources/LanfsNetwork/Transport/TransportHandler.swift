@@ -81,6 +81,8 @@ final class TransportHandler<Peer: TransportPeer>: ChannelDuplexHandler {
         advance(handshake.start())
     }
 
+    @specialized(where Peer == ClientPeer)
+    @specialized(where Peer == ServerConnection)
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var chunk = unwrapInboundIn(data)
         heardSinceTick = true
@@ -95,6 +97,8 @@ final class TransportHandler<Peer: TransportPeer>: ChannelDuplexHandler {
         }
     }
 
+    @specialized(where Peer == ClientPeer)
+    @specialized(where Peer == ServerConnection)
     func read(context: ChannelHandlerContext) {
         if waiting == nil { context.read() } else { readIsHeld = true }
     }
@@ -221,6 +225,8 @@ extension TransportHandler: TransportActions {
     private var copyLimit: Int { 8 * 1024 }
     private var batchLimit: Int { 256 * 1024 }
 
+    @specialized(where Peer == ClientPeer)
+    @specialized(where Peer == ServerConnection)
     func drain() {
         guard phase == .open, !sentGoodbye, let context else { return }
         let messages = link.takeAll()
@@ -266,6 +272,8 @@ extension TransportHandler: TransportActions {
         return promise
     }
 
+    @specialized(where Peer == ClientPeer)
+    @specialized(where Peer == ServerConnection)
     func resume() {
         guard phase == .open, let (id, message) = waiting else { return }
         do {
