@@ -31,6 +31,7 @@ final class Servers: Sendable {
     }
 
     let setting: Setting
+    let begun = ContinuousClock.now
     /// Servers coming and going.
     let changes: Changes
     /// Where what waits for servers best waits.
@@ -248,12 +249,13 @@ extension Servers.State {
                         log.notice("the server \(link.name) is back after \((ContinuousClock.now - since).components.seconds) s")
                     }
                     awaySince = nil
-                case .disconnected(let since, let failure) where awaySince == nil:
+                // Without a failure it is only being connected to.
+                case .disconnected(let since, let failure?) where awaySince == nil:
                     awaySince = since
                     let rest =
                         servers.alone == nil
                         ? "the others go on without it" : "what is cached is still answered, the rest waits for it"
-                    log.warning("the server \(link.name) is away; \(rest)", metadata: failure.map { ["reason": "\($0)"] } ?? [:])
+                    log.warning("the server \(link.name) is away; \(rest)", metadata: ["reason": "\(failure)"])
                 case .refused(let error): log.error("\(error)")
                 case .disconnected, .closed: break
                 }

@@ -40,6 +40,7 @@ public struct Get: Sendable {
     public func runToOutput(_ source: VolumePath) async throws(TransferError) {
         let attributes = try await find(source)
         guard attributes.type == .regular else { throw .notFile(.volume(source)) }
+        try await requireWhole(source, attributes)
         progress.report(.began(name: source.bytes, size: attributes.size))
         let output = LocalFile(descriptor: 1, place: .standardOutput)
         try await pour(source, attributes, into: output, from: 0, isSparse: false)
@@ -104,6 +105,7 @@ public struct Get: Sendable {
         _ source: VolumePath, _ attributes: Attributes, to target: LocalPath
     ) async throws(TransferError) {
         try refuseExisting(target)
+        try await requireWhole(source, attributes)
         progress.report(.began(name: target.bytes, size: attributes.size))
         let temporary = temporaryPath(attributes, target)
         let file = try openTemporary(temporary)
@@ -118,6 +120,14 @@ public struct Get: Sendable {
         try finish(temporary, attributes)
         try place(temporary, as: target)
         progress.report(.finished(.file))
+    }
+
+    /// Before anything is written: what is only on servers that are away would be waited for in the middle of the copy.
+    private func requireWhole(_ source: VolumePath, _ attributes: Attributes) async throws(TransferError) {
+        let reach = await Reach(of: files.volume)
+        if try await !files.incomplete([attributes], reach, at: source).isEmpty {
+            throw .incomplete(.volume(source), away: reach.away)
+        }
     }
 
     private func temporaryPath(_ attributes: Attributes, _ target: LocalPath) -> LocalPath {

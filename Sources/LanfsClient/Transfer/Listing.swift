@@ -6,6 +6,8 @@ public struct Listed: Sendable {
     public var attributes: Attributes
     /// Of a symbolic link.
     public var target: [UInt8]?
+    /// A part of the file is only on servers that are away, which are among these; empty: it can be read whole.
+    public var awayServers: [String] = []
 }
 
 extension Volume {
@@ -18,8 +20,11 @@ extension Volume {
         guard let attributes = try await files.find(path) else { throw .notFound(.volume(path)) }
         guard attributes.type == .directory else {
             if path.isDirectory { throw .notFolder(.volume(path)) }
-            return try visit(path.parent, [try await files.listed(path, attributes)])
+            var listed = [try await files.listed(path, attributes)]
+            try await files.markIncomplete(&listed, await Reach(of: self), at: path)
+            return try visit(path.parent, listed)
         }
+        let reach = await Reach(of: self)
         var directories = [(path, attributes)]
         while let (path, attributes) = directories.popLast() {
             var listed: [Listed] = []
@@ -28,6 +33,7 @@ extension Volume {
                 listed.append(try await files.listed(path.appending(entry.entry.name), attributes))
             }
             listed.sort { ($0.path.name ?? []).lexicographicallyPrecedes($1.path.name ?? []) }
+            try await files.markIncomplete(&listed, reach, at: path)
             try visit(path, listed)
             guard isRecursive else { return }
             directories += listed.filter { $0.attributes.type == .directory }.map { ($0.path, $0.attributes) }
@@ -50,6 +56,15 @@ extension VolumeFiles {
         let target =
             attributes.type == .symlink ? try await attempt("read", path, volume.readLink(attributes.inode)) : nil
         return Listed(path: path, attributes: attributes, target: target)
+    }
+
+    fileprivate func markIncomplete(
+        _ listed: inout [Listed], _ reach: Reach, at path: VolumePath
+    ) async throws(TransferError) {
+        let incomplete = try await incomplete(listed.map(\.attributes), reach, at: path)
+        for index in listed.indices where incomplete.contains(listed[index].attributes.inode) {
+            listed[index].awayServers = reach.away
+        }
     }
 
     fileprivate func remove(

@@ -22,6 +22,8 @@ public enum TransferError: Error, Sendable, CustomStringConvertible {
     case damagedTemporary(TransferPlace)
     /// Another transfer is writing it.
     case busy(TransferPlace)
+    /// A part of it is only on servers that are away, which are among these.
+    case incomplete(TransferPlace, away: [String])
 
     public var description: String {
         switch self {
@@ -42,6 +44,9 @@ public enum TransferError: Error, Sendable, CustomStringConvertible {
                 + "there; remove it if you give up"
         case .damagedTemporary(let place):
             "\(place), left by an interrupted transfer, is not what it should be; remove it and try again"
+        case .incomplete(let place, let away):
+            "\(place) cannot be read whole now: a part of it is only on servers that are away; "
+                + (away.count == 1 ? "" : "one or more of ") + "\(away.joined(separator: ", ")) must come back"
         case .busy(let place): "another transfer is writing \(place); wait for it, or end it"
         }
     }

@@ -29,6 +29,17 @@ struct VolumeFiles: Sendable {
         }
     }
 
+    /// Those that cannot be read whole now.
+    func incomplete(
+        _ files: [Attributes], _ reach: Reach, at path: VolumePath
+    ) async throws(TransferError) -> Set<InodeNumber> {
+        do throws(VolumeError) {
+            return try await reach.incomplete(files)
+        } catch {
+            throw .failed(action: "examine", .volume(path), error.errno)
+        }
+    }
+
     /// The directory at `path`, made with those above it where missing.
     func directory(at path: VolumePath) async throws(TransferError) -> InodeNumber {
         if let found = try await find(path) {

@@ -70,6 +70,17 @@ extension Transaction {
         return found
     }
 
+    /// The blocks that a file's data lies in, from a chunk on, and the chunk to go on from when there may be more.
+    public func blocks(
+        of inode: InodeNumber, from chunk: UInt64
+    ) throws(Interruption) -> (blocks: [BlockID], next: UInt64?) {
+        let record = try regularFile(inode)
+        guard record.hasExtents, chunk < allChunks.upperBound else { return ([], nil) }
+        let limit = FileSystemLimits.runsPerSearch
+        let runs = try runs(of: inode, record.generation, in: chunk..<allChunks.upperBound, limit: limit)
+        return (runs.map(\.extent.frames.block), runs.count < limit ? nil : runs.last?.end)
+    }
+
     mutating func store(_ run: Run, of inode: InodeNumber, _ generation: UInt32) {
         set(.extent(inode, generation: generation, chunk: run.first), run.extent.encoded())
     }

@@ -10,6 +10,8 @@ enum List {
         defer { volume.abandon() }
         let report = TransferReport("lanfs ls", options.client.common.verbosity)
         var isFirst = true
+        var incomplete = 0
+        var away: [String] = []
         for path in options.paths {
             var unwritten: CommandError?
             do throws(TransferError) {
@@ -22,12 +24,22 @@ enum List {
                         unwritten = error
                     }
                     isFirst = false
+                    for entry in entries where !entry.awayServers.isEmpty {
+                        incomplete += 1
+                        away = entry.awayServers
+                    }
                 }
             } catch {
                 report.fail(CommandError(error))
                 if error.endsTransfer { break }
             }
             if let unwritten { throw unwritten }
+        }
+        if incomplete > 0, options.client.common.verbosity != .quiet {
+            let files = incomplete == 1 ? "one file" : "\(incomplete) files"
+            let names = Printable.text(Array(away.joined(separator: ", ").utf8))
+            StandardError.write(
+                "lanfs ls: \(files) cannot be read whole until servers are back that are away: \(names)\n")
         }
         return try report.end(json: false)
     }
@@ -48,15 +60,19 @@ enum List {
         if options.long {
             try output.write(long(shown, options))
         } else if let columns = Terminal.columns(STDOUT_FILENO), !options.onePerLine {
-            try output.write(TextTable.grid(shown.map { Printable.text($0.path.name ?? []) }, columns: columns))
+            try output.write(TextTable.grid(shown.map { Printable.text($0.path.name ?? []) + mark($0) }, columns: columns))
         } else {
             for entry in shown {
                 let name = entry.path.name ?? []
-                try output.write((isTyped ? Array(Printable.text(name).utf8) : name) + [UInt8(ascii: "\n")])
+                let shown = isTyped ? Array((Printable.text(name) + mark(entry)).utf8) : name
+                try output.write(shown + [UInt8(ascii: "\n")])
             }
         }
         try output.flush()
     }
+
+    /// Where people read it; what reads names from a pipe gets names.
+    private static func mark(_ entry: Listed) -> String { entry.awayServers.isEmpty ? "" : " [incomplete]" }
 
     private static func long(_ entries: [Listed], _ options: ListOptions) -> String {
         var table = TextTable([.left, .right, .right, .right, .right, .left, .left])
@@ -64,6 +80,7 @@ enum List {
             let attributes = entry.attributes
             var name = Printable.text(entry.path.name ?? [])
             if let target = entry.target { name += " -> \(Printable.text(target))" }
+            name += mark(entry)
             table.add([
                 mode(attributes), String(attributes.linkCount), String(attributes.user), String(attributes.group),
                 options.humanReadable ? HumanSize.compact(attributes.size) : String(attributes.size),
@@ -124,6 +141,12 @@ enum List {
         members.append(.init("size", .unsigned(attributes.size)))
         members.append(.init("modified", .string(utc(attributes.modified))))
         if let target = entry.target { members.append("target", bytes: target) }
+        if entry.attributes.type == .regular {
+            members.append(.init("incomplete", .bool(!entry.awayServers.isEmpty)))
+            if !entry.awayServers.isEmpty {
+                members.append(.init("away", .array(entry.awayServers.map { .string($0) })))
+            }
+        }
         return .object(members)
     }
 

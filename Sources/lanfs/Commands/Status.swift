@@ -78,6 +78,9 @@ enum Status {
             let time = status.repairSeconds.map { ", about \($0) s left" } ?? ""
             return "\(blocks) being made again, at \(HumanSize.compact(status.repairRate))/s\(time)"
         }
+        if status.servers.count(where: { $0.answer == nil && !$0.isWitness }) >= max(1, status.requiredCopies) {
+            return "\(servers) away and may have all copies of something: 'lanfs ls -lR' marks what cannot be read whole"
+        }
         if away > 0 { return "\(servers) away; the others have what is needed" }
         if status.requiredCopies < status.replicas {
             return "there are servers for \(status.requiredCopies) of \(status.replicas) copies: start 'lanfs serve' on another host"

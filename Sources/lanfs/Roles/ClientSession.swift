@@ -181,6 +181,7 @@ extension CommandError {
             case .noRoom, .failed(_, _, .noSpace), .failed(_, _, .diskQuotaExceeded): .noSpace
             case .notFound, .folderMissing: .notFound
             case .exists: .alreadyExists
+            case .incomplete: .noServer
             default: .failure
             }
         if case .failed(_, .standardOutput, .brokenPipe) = error {
