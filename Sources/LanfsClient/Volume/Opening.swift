@@ -159,6 +159,7 @@ extension Volume {
             try await takeUpSetAside()
             // With too few servers to write, reading must not wait for it.
             _ = await patiently(upTo: .seconds(10), on: nil) { await self.releaseDeadSessions() }
+            if let copies = options.replicas { await keepCopies(copies) }
         }
         servers.watch()
         followRoot(queries)
@@ -271,7 +272,7 @@ extension Volume {
         let contents = RootContents(transaction: TransactionID(incarnation: incarnation, number: 0))
         let config = VolumeConfig(
             version: 1, servers: [Member(server: server.server, weight: Member.weight(capacity: server.capacity))],
-            keepers: Keepers([server.server]), replicas: UInt8(clamping: options.replicas))
+            keepers: Keepers([server.server]), replicas: UInt8(clamping: options.replicas ?? 2))
         let ballot = Ballot(counter: 1, proposer: incarnation)
         return RootRecord(
             creating: id, config: config,

@@ -164,8 +164,9 @@ public struct VolumeOptions: Sendable {
     public var readOnly = false
     /// How long an operation waits for servers that are away; `nil` is for ever.
     public var timeout: Duration?
-    /// R of a volume that is made: the copies of each block, as soon as there are as many servers.
-    public var replicas = 2
+    /// R: the copies of each block, as soon as there are as many servers; `nil` leaves it as it is, and makes it 2 in a
+    /// volume that is made.
+    public var replicas: Int?
     /// Unsaved work is committed after this long without anybody asking.
     public var commitInterval: Duration = .seconds(1)
 

@@ -25,6 +25,8 @@ public enum VolumeError: Error, Sendable, CustomStringConvertible {
     case overtaken
     case timedOut
     case closed
+    /// Somebody took the server back into the volume (B6).
+    case drainEnded
     /// The file system itself says no.
     case failed(Errno)
 
@@ -52,6 +54,7 @@ public enum VolumeError: Error, Sendable, CustomStringConvertible {
                 + "on this machine then"
         case .timedOut: "the servers did not answer in time"
         case .closed: "the volume is being closed"
+        case .drainEnded: "the server was taken back into the volume meanwhile"
         case .failed(let errno): "\(errno)"
         }
     }

@@ -27,7 +27,7 @@ enum Mount {
         let server = try await startServer(options, session.log)
         let volume = try await session.open(key, .init(create: options.create), at: server?.asVolumeServer) { volume in
             volume.readOnly = options.readOnly
-            volume.replicas = options.copies.number
+            volume.replicas = options.copies?.number
             volume.memory = Int(clamping: options.cacheMemory.bytes)
         }
         let mount = try mount(volume, options)

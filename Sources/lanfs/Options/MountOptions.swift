@@ -18,8 +18,8 @@ struct MountOptions: Equatable, Sendable {
     var embeddedServer: EmbeddedServer?
     var foreground = false
     var create = false
-    /// Of a volume that is made.
-    var copies = CopyCount.standard
+    /// Nil: as it is.
+    var copies: CopyCount?
     var readOnly = false
     var cacheMemory = standardCacheMemory
     var access = Access.owner
@@ -112,7 +112,7 @@ struct MountOptions: Equatable, Sendable {
         try apply(try parsed.values(Self.wordsOption).flatMap(\.entries), parsed)
         if parsed.isSet(Self.readOnlyFlag) { readOnly = true }
         if parsed.isSet(Self.createFlag) { create = true }
-        copies = try parsed.value(Self.copiesOption) ?? copies
+        copies = try parsed.value(Self.copiesOption)
         cacheMemory = try parsed.value(Self.cacheMemoryOption) ?? cacheMemory
         guard cacheMemory >= Self.smallestCacheMemory else {
             throw parsed.error("--cache-memory: \(cacheMemory) is too little; the least is \(Self.smallestCacheMemory)")
