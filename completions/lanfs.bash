@@ -82,7 +82,7 @@ _lanfs()
             esac
             ;;
         mount)
-            options='--serve -d --data-dir -c --capacity -f --foreground -o --options -r --read-only --create --replicas --cache-memory -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose -h --help --version'
+            options='--serve -d --data-dir -c --capacity -f --foreground -o --options -r --read-only --create --replicas --recover-force --cache-memory -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose -h --help --version'
             values=' -d --data-dir -c --capacity -o --options --replicas --cache-memory -k --key -u --user -s --server --discovery-port --timeout '
             operands=(folders)
             case $option in

@@ -72,6 +72,7 @@ complete -c lanfs -n '__lanfs_command_is mount' -s o -l options -x -a '(__fish_c
 complete -c lanfs -n '__lanfs_command_is mount' -s r -l read-only -d 'mount read-only'
 complete -c lanfs -n '__lanfs_command_is mount' -l create -d 'make the volume if no server knows it'
 complete -c lanfs -n '__lanfs_command_is mount' -l replicas -x -d 'copies of each block (2 in a new volume)'
+complete -c lanfs -n '__lanfs_command_is mount' -l recover-force -d 'go on although servers that vote are lost for good'
 complete -c lanfs -n '__lanfs_command_is mount' -l cache-memory -x -d 'memory for the cache (default: 256MiB)'
 complete -c lanfs -n '__lanfs_command_is mount' -s k -l key -r -F -a '(__lanfs_keys)' -d 'use this key, a name or a file (default: default)'
 complete -c lanfs -n '__lanfs_command_is mount' -s u -l user -x -d 'derive the key from NAME and a password instead'

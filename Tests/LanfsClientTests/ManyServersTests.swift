@@ -67,9 +67,11 @@ final class Cluster: Sendable {
 
     /// - Parameter joins: whether servers that are found are taken in.
     func open(
-        at numbers: [Int], create: Bool = false, joins: Bool = false, copies: Int? = nil
+        at numbers: [Int], create: Bool = false, joins: Bool = false, copies: Int? = nil,
+        recovery: (@Sendable (RecoveryNotice) -> Bool)? = nil
     ) async throws -> Volume {
         var options = VolumeOptions()
+        options.recovery = recovery
         options.replicas = copies
         let places = places().filter { place in numbers.contains { identity($0) == place.server } }
         return try await Volume.open(

@@ -94,6 +94,9 @@ extension Volume {
         guard next.members != config.keepers.members || isBehind else { return }
         // M2 (1).
         guard !next.members.isEmpty, next.members.allSatisfy(usable.contains) else { return }
+        for server in next.members {
+            if case .record(let record, _)? = standings[server] { try keepLeftBehind(record, of: server) }
+        }
         try await change(.keepers(next, version: config.version))
     }
 }
