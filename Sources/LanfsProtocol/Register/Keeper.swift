@@ -225,7 +225,8 @@ extension Keeper {
         guard let accepted = state.accepted else { return .refused(.uninitialized) }
         if epoch > state.epoch, !recoversBlindly {
             guard record.epoch == state.epoch, record.sequence == accepted.sequence &+ 1,
-                record.previous == accepted.hash(verifier), !accepted.isSealed(in: state.epoch)
+                record.previous == accepted.hash(verifier), record.ballot > accepted.ballot,
+                !accepted.isSealed(in: state.epoch)
             else { return .refused(.occupied(accepted)) }
         }
         return initialize(record, next: next, epoch: epoch, now: now)
