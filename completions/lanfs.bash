@@ -39,7 +39,7 @@ _lanfs()
     local values= options= operands= index word position=0 only_operands=
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _lanfs_words 'serve discover mount put get ls rm status keygen help --help --version'
+        _lanfs_words 'serve discover mount put get ls rm status drain keygen help --help --version'
         return
     fi
     # --option=value is three words to bash.
@@ -82,7 +82,7 @@ _lanfs()
             esac
             ;;
         mount)
-            options='--serve -d --data-dir -c --capacity -f --foreground -o --options -r --read-only --create --replicas --cache-memory -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose -h --help --version'
+            options='--serve -d --data-dir -c --capacity -f --foreground -o --options -r --read-only --create --replicas --recover-force --cache-memory -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose -h --help --version'
             values=' -d --data-dir -c --capacity -o --options --replicas --cache-memory -k --key -u --user -s --server --discovery-port --timeout '
             operands=(folders)
             case $option in
@@ -159,6 +159,18 @@ _lanfs()
                 --timeout) :; return ;;
             esac
             ;;
+        drain)
+            options='--cancel --json -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose -h --help --version'
+            values=' -k --key -u --user -s --server --discovery-port --timeout '
+            operands=(nothing)
+            case $option in
+                -k | --key) _lanfs_keys; return ;;
+                -u | --user) :; return ;;
+                -s | --server) _lanfs_words "$(compgen -A hostname)"; return ;;
+                --discovery-port) :; return ;;
+                --timeout) :; return ;;
+            esac
+            ;;
         keygen)
             options='-u --user --export --import --show-id -o --output --json -q --quiet -v --verbose -h --help --version'
             values=' -u --user -o --output '
@@ -198,7 +210,7 @@ _lanfs()
         files) _lanfs_paths -f ;;
         folders) _lanfs_paths -d ;;
         keys) _lanfs_keys ;;
-        commands) _lanfs_words 'serve discover mount put get ls rm status keygen' ;;
+        commands) _lanfs_words 'serve discover mount put get ls rm status drain keygen' ;;
     esac
 }
 

@@ -30,7 +30,7 @@ struct Lanfs {
         init(_ words: [Argument]) {
             switch try? Invocation.parse(words) {
             case .put?, .get?: self = .transfer
-            case .serve?, .remove?: self = .service
+            case .serve?, .remove?, .drain?: self = .service
             case .mount(let options)?: self = options.foreground ? .service : .backgroundMount
             case .mountHelper(let helper)? where !helper.isRehearsal:
                 self = helper.options.foreground ? .service : .backgroundMount
@@ -78,6 +78,7 @@ struct Lanfs {
         case .list(let options): return try await List.run(options)
         case .remove(let options): return try await Remove.run(options)
         case .status(let options): return try await Status.run(options)
+        case .drain(let options): return try await Drain.run(options)
         case .keygen(let options): return try await Keygen.run(options)
         }
     }

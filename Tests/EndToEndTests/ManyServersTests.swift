@@ -36,6 +36,20 @@ struct ManyServersTests {
             try writeFile(host("late"), first, sync: true)
             try host.remount()
             try #require(try contents(host("late")) == first)
+
+            // The third leaves for good, while the mount is there, and nobody misses it.
+            let third = try #require(host.address(ofMember: 3))
+            let refused = try host.lanfs("drain", "127.0.0.2")
+            try #require(refused.status == 4, "\(refused.errors)")
+            try #require(refused.errors.contains(third))
+            let drained = try host.lanfs("drain", "-q", "--json", third)
+            try #require(drained.status == 0, "\(drained.errors)")
+            try #require(drained.errors.isEmpty && drained.text.contains("\"state\":\"gone\""))
+            try members[2].killAndWait()
+            try writeFile(host("without"), first, sync: true)
+            try host.remount()
+            for number in 0..<12 { try #require(try contents(host("\(number)")) == bytes[number]) }
+            try #require(try contents(host("without")) == first)
         }
     }
 }

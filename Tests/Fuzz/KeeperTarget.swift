@@ -6,7 +6,7 @@ extension Target {
         name: "keeper",
         seeds: {
             let bodies: [RegisterRequest.Body] = [
-                .initialize(sampleRecord(), next: sampleBallot), .prepare(Ballot(counter: 9, proposer: 7)),
+                .initialize(sampleRecord(), next: sampleBallot), .recover(sampleRecord(), next: nil), .prepare(Ballot(counter: 9, proposer: 7)),
                 .accept(sampleRecord(), next: nil), .learn(sampleBallot),
                 .watch(known: sampleBallot, knowsWanted: false),
                 .renew(sampleBallot), .release(sampleBallot), .read(known: nil),

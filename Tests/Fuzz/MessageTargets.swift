@@ -9,7 +9,7 @@ extension Target {
             let bodies: [RegisterRequest.Body] = [
                 .read(known: sampleBallot), .watch(known: sampleBallot, knowsWanted: true), .prepare(sampleBallot),
                 .accept(sampleRecord(), next: sampleBallot), .learn(sampleBallot), .renew(sampleBallot),
-                .release(sampleBallot), .initialize(sampleRecord(), next: nil),
+                .release(sampleBallot), .initialize(sampleRecord(), next: nil), .recover(sampleRecord(), next: nil),
             ]
             let requests: [Request] =
                 [

@@ -81,10 +81,16 @@ final class Cluster: Sendable {
     }
 
     /// - Parameter joins: whether servers that are found are taken in.
-    func open(at numbers: [Int], create: Bool = false, joins: Bool = false) async throws -> Volume {
+    func open(
+        at numbers: [Int], create: Bool = false, joins: Bool = false, copies: Int? = nil,
+        recovery: (@Sendable (RecoveryNotice) -> Bool)? = nil
+    ) async throws -> Volume {
+        var options = VolumeOptions()
+        options.recovery = recovery
+        options.replicas = copies
         let places = places().filter { place in numbers.contains { identity($0) == place.server } }
         return try await Volume.open(
-            key: laboratory.key, at: places, create: create, options: VolumeOptions(),
+            key: laboratory.key, at: places, create: create, options: options,
             pins: ServerPins(laboratory.directories), directories: laboratory.directories,
             surroundings: joins ? surroundings : Surroundings(resolve: surroundings.resolve),
             group: MultiThreadedEventLoopGroup.singleton, log: laboratory.log)

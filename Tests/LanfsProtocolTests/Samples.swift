@@ -65,7 +65,7 @@ extension SplitMix64 {
         let bodies: [RegisterRequest.Body] = [
             .read(known: maybe { $0.ballot() }), .watch(known: ballot(), knowsWanted: chance(0.5)), .prepare(ballot()),
             .accept(record(), next: maybe { $0.ballot() }), .learn(ballot()), .renew(ballot()), .release(ballot()),
-            .initialize(record(), next: maybe { $0.ballot() }),
+            .initialize(record(), next: maybe { $0.ballot() }), .recover(record(), next: maybe { $0.ballot() }),
         ]
         let chosen = maybe {
             ChosenEvidence(epoch: $0.next(), ballot: $0.ballot(), acknowledgedBy: $0.list(upTo: 5) { $0.id() })

@@ -67,7 +67,7 @@ extension Volume {
     }
 
     /// The next commit does it; made at once.
-    private func change(_ change: MembershipChange) async throws(VolumeError) {
+    func change(_ change: MembershipChange) async throws(VolumeError) {
         update { $0.membership = change }
         if case .failure(let errno) = await commitHousekeeping() { throw .failed(errno) }
     }
@@ -76,7 +76,7 @@ extension Volume {
 
     /// M2: seals the epoch when the next should have other keepers, or when one of them does not take part in this one. The
     /// register goes on by itself then.
-    private func moveKeepers() async throws(VolumeError) {
+    func moveKeepers() async throws(VolumeError) {
         let config = current { $0.chain.record.newestConfig }
         let epoch = register.epoch
         let active = config.servers.filter { $0.state == .active }.map(\.server)
@@ -94,6 +94,9 @@ extension Volume {
         guard next.members != config.keepers.members || isBehind else { return }
         // M2 (1).
         guard !next.members.isEmpty, next.members.allSatisfy(usable.contains) else { return }
+        for server in next.members {
+            if case .record(let record, _)? = standings[server] { try keepLeftBehind(record, of: server) }
+        }
         try await change(.keepers(next, version: config.version))
     }
 }

@@ -281,7 +281,7 @@ extension Servers {
         fileprivate init(_ config: VolumeConfig, _ lanes: [ServerID: ServerLane]) {
             let ranks = BlockPlacement(config)
             self.ranks = ranks
-            for member in config.servers where member.state == .active && member.weight > 0 {
+            for member in config.servers where member.takesBlocks {
                 active[member.server] = lanes[member.server]
             }
             members = config.servers.filter { $0.state != .gone }.compactMap { lanes[$0.server] }
@@ -290,6 +290,8 @@ extension Servers {
         }
 
         var isAlone: Bool { alone != nil }
+        /// Those that take new blocks.
+        var stores: some Collection<ServerLane> { active.values }
         func isActive(_ server: ServerID) -> Bool { active[server] != nil }
 
         /// Every server that takes new blocks, first choice first.

@@ -46,6 +46,11 @@ extension Volume {
     /// Makes the state of `record` the one this client works on.
     func load(_ record: RootRecord) async throws(VolumeError) {
         let contents = try open(record)
+        let base = current { $0.chain.record }
+        if let point = contents.recovery, point.leavesBehind(base, VolumeSigner(key: key.signingKey)) {
+            update { $0.failure = .ioError }
+            throw .leftBehind(seen: base.sequence, recovered: point.sequence)
+        }
         var sets: [ChangeSet] = []
         var changeBlocks: [(block: BlockID, length: UInt32)] = []
         var next = contents.newestChange

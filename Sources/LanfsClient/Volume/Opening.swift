@@ -54,7 +54,7 @@ extension Volume {
             let deadline = ContinuousClock.now + (options.timeout ?? patience)
             let record = try await record(id, key, places, create: create, options, memory, queries, until: deadline)
 
-            let newest = try await queries.newestAnywhere(from: record, until: deadline)
+            let newest = try await newest(from: record, key, options, queries, until: deadline)
             let place = newest.place
             let register = RootRegister(
                 proposer: Proposer(
@@ -63,11 +63,12 @@ extension Volume {
             var chosen = newest.chosen
             if chosen == nil { chosen = await register.acquire() }
             guard let chosen else { throw .closed }
-            try check(chosen, against: memory, signer)
+            let contents = try contents(of: chosen, key: key)
+            try check(chosen, contents, against: memory, options, signer)
             servers.follow(chosen)
 
             let state = VolumeState(
-                chain: CommitChain(record: chosen, contents: try contents(of: chosen, key: key)),
+                chain: CommitChain(record: chosen, contents: contents),
                 nodeMemory: options.memory / 4, frameMemory: options.memory / 4 * 3, readOnly: options.readOnly)
             let sign = options.readOnly ? nil : try lifeSign(of: incarnation, id, directories)
             let volume = Volume(
@@ -80,6 +81,26 @@ extension Volume {
             servers.close()
             throw error
         }
+    }
+
+    /// P4; or, on a person's word, from too few keepers (M3).
+    private static func newest(
+        from record: RootRecord, _ key: VolumeKey, _ options: VolumeOptions, _ queries: RegisterQueries,
+        until deadline: ContinuousClock.Instant
+    ) async throws(VolumeError) -> RegisterQueries.Newest {
+        guard let confirm = options.recovery else {
+            return try await queries.newestAnywhere(from: record, until: deadline)
+        }
+        let seal = try await queries.recover(from: record, confirm: confirm) { (sealed, point) throws(VolumeError) in
+            var contents = try contents(sealed, key: key)
+            contents.recovery = point
+            return FrameSeal.seal(contents.encoded, key: key.treeKey, index: 0)
+        }
+        guard let seal else {
+            queries.servers.setting.log.notice("nothing was recovered by force: enough of the volume's keepers answer")
+            return try await queries.newest(from: record, until: deadline)
+        }
+        return try await queries.newest(from: seal, in: seal.epoch + 1, until: deadline)
     }
 
     /// Any record of the volume; a new volume's first.
@@ -159,6 +180,7 @@ extension Volume {
             // With too few servers to write, reading must not wait for either.
             try await takeUpSetAsideInTime()
             _ = await patiently(upTo: .seconds(10), on: nil) { await self.releaseDeadSessions() }
+            if let copies = options.replicas { await keepCopies(copies) }
         }
         servers.watch()
         followRoot(queries)
@@ -249,18 +271,6 @@ extension Volume {
         }
     }
 
-    private static func check(
-        _ record: RootRecord, against memory: RootMemory, _ signer: VolumeSigner
-    ) throws(VolumeError) {
-        guard let newest = memory.newest else { return }
-        switch newest.judge(record, signer) {
-        case .same, .child, .newer: return
-        case .rolledBack:
-            throw .rolledBack("it shows commit \(record.sequence), and commit \(newest.sequence) was seen here before")
-        case .forked: throw .rolledBack("its commit \(record.sequence) is not the one that was seen here before")
-        }
-    }
-
     private static func rootMemory(
         of id: VolumeID, _ directories: UserDirectories
     ) throws(VolumeError) -> RootMemory {
@@ -287,7 +297,7 @@ extension Volume {
         let contents = RootContents(transaction: TransactionID(incarnation: incarnation, number: 0))
         let config = VolumeConfig(
             version: 1, servers: [Member(server: server.server, weight: Member.weight(capacity: server.capacity))],
-            keepers: Keepers([server.server]), replicas: UInt8(clamping: options.replicas))
+            keepers: Keepers([server.server]), replicas: UInt8(clamping: options.replicas ?? 2))
         let ballot = Ballot(counter: 1, proposer: incarnation)
         return RootRecord(
             creating: id, config: config,

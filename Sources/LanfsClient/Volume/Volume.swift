@@ -164,8 +164,11 @@ public struct VolumeOptions: Sendable {
     public var readOnly = false
     /// How long an operation waits for servers that are away; `nil` is for ever.
     public var timeout: Duration?
-    /// R of a volume that is made: the copies of each block, as soon as there are as many servers.
-    public var replicas = 2
+    /// R: the copies of each block, as soon as there are as many servers; `nil` leaves it as it is, and makes it 2 in a
+    /// volume that is made.
+    public var replicas: Int?
+    /// M3: set when too few keepers are enough for this person, who is asked once more.
+    public var recovery: (@Sendable (RecoveryNotice) -> Bool)?
     /// Unsaved work is committed after this long without anybody asking.
     public var commitInterval: Duration = .seconds(1)
 

@@ -25,6 +25,14 @@ public enum VolumeError: Error, Sendable, CustomStringConvertible {
     case overtaken
     case timedOut
     case closed
+    /// F1: what was seen here is not in the volume since it was recovered by force (M3).
+    case leftBehind(seen: UInt64, recovered: UInt64)
+    /// The person said no (M3).
+    case notRecovered
+    /// M3: the epoch was being ended already.
+    case movingKeepers
+    /// Somebody took the server back into the volume (B6).
+    case drainEnded
     /// The file system itself says no.
     case failed(Errno)
 
@@ -52,6 +60,14 @@ public enum VolumeError: Error, Sendable, CustomStringConvertible {
                 + "on this machine then"
         case .timedOut: "the servers did not answer in time"
         case .closed: "the volume is being closed"
+        case .leftBehind(let seen, let recovered):
+            "ALARM: the volume was recovered by force from a server that had only the commits up to \(recovered), and this "
+                + "machine has seen commit \(seen). Nothing was changed. 'lanfs mount --recover-force' here accepts that the "
+                + "rest is gone"
+        case .notRecovered: "nothing was recovered"
+        case .movingKeepers:
+            "the keepers of the volume were being changed when they were lost: start one of the servers that are away"
+        case .drainEnded: "the server was taken back into the volume meanwhile"
         case .failed(let errno): "\(errno)"
         }
     }

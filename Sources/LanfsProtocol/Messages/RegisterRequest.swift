@@ -34,6 +34,9 @@ public struct RegisterRequest: Equatable, Sendable {
         /// F5: the first record of a new volume; or M2: the sealing record of the epoch before, with the ballot that
         /// holds the lease in the new one. For an empty slot only.
         case initialize(RootRecord, next: Ballot?)
+        /// M3: as `initialize` with a seal that no quorum chose (``ForcedRecovery``), on top of what this keeper has accepted;
+        /// refused by `occupied` when that is something else.
+        case recover(RootRecord, next: Ballot?)
     }
 
     public var epoch: UInt64
@@ -52,7 +55,7 @@ public struct RegisterRequest: Equatable, Sendable {
 
 extension RegisterRequest {
     private enum Code: UInt8 {
-        case read = 1, watch, prepare, accept, learn, renew, release, initialize
+        case read = 1, watch, prepare, accept, learn, renew, release, initialize, recover
     }
 
     public func encode(into writer: inout ByteWriter) {
@@ -91,6 +94,10 @@ extension RegisterRequest {
             writer.append(Code.initialize.rawValue)
             record.encode(into: &writer)
             writer.append(optional: next) { $1.encode(into: &$0) }
+        case .recover(let record, let next):
+            writer.append(Code.recover.rawValue)
+            record.encode(into: &writer)
+            writer.append(optional: next) { $1.encode(into: &$0) }
         }
     }
 
@@ -116,6 +123,7 @@ extension RegisterRequest {
         case .renew: body = .renew(try Ballot(from: &reader))
         case .release: body = .release(try Ballot(from: &reader))
         case .initialize: body = .initialize(try RootRecord(from: &reader), next: try Self.ballot(&reader))
+        case .recover: body = .recover(try RootRecord(from: &reader), next: try Self.ballot(&reader))
         }
     }
 

@@ -23,6 +23,12 @@ public struct Keeper<Verifier: RecordVerifier>: Sendable {
     private var lastYes: Duration
     /// When a Prepare was last refused for the lease's sake.
     private var lastWanted: Duration?
+    #if DEBUG
+        /// M3 broken, to show that the simulator notices: whatever was accepted here gives way.
+        var recoversBlindly = false
+    #else
+        var recoversBlindly: Bool { false }
+    #endif
 
     /// `now`: the monotonic clock that every later `step` uses, from any origin.
     public init(
@@ -55,6 +61,8 @@ public struct Keeper<Verifier: RecordVerifier>: Sendable {
             verdict = .refused(.amnesiac)
         } else if case .initialize(let record, let next) = request.body {
             verdict = initialize(record, next: next, epoch: request.epoch, now: now)
+        } else if case .recover(let record, let next) = request.body {
+            verdict = recover(record, next: next, epoch: request.epoch, now: now)
         } else if let accepted = state.accepted {
             verdict = answer(request, accepted: accepted, now: now, leased: &leased)
         } else {
@@ -119,7 +127,7 @@ extension Keeper {
             return .yes
         case .release(let ballot):
             return release(ballot)
-        case .read, .watch, .initialize:
+        case .read, .watch, .initialize, .recover:
             return nil  // answered above
         }
     }
@@ -208,6 +216,20 @@ extension Keeper {
         state.revision += 1
         lastYes = now
         return .yes
+    }
+
+    /// M3. Only on top of the very value that is accepted here: what came in meanwhile is not lost by a person's haste.
+    private mutating func recover(
+        _ record: RootRecord, next: Ballot?, epoch: UInt64, now: Duration
+    ) -> RegisterResponse.Verdict {
+        guard let accepted = state.accepted else { return .refused(.uninitialized) }
+        if epoch > state.epoch, !recoversBlindly {
+            guard record.epoch == state.epoch, record.sequence == accepted.sequence &+ 1,
+                record.previous == accepted.hash(verifier), record.ballot > accepted.ballot,
+                !accepted.isSealed(in: state.epoch)
+            else { return .refused(.occupied(accepted)) }
+        }
+        return initialize(record, next: next, epoch: epoch, now: now)
     }
 
     /// L2: how long others must still wait for whoever holds the promise.

@@ -20,7 +20,7 @@ extension Proposer {
         switch body {
         case .renew(let ballot), .prepare(let ballot): ballot == holding.next
         case .accept(let record, _): record.ballot == holding.base.ballot
-        case .read, .watch, .learn, .release, .initialize: false
+        case .read, .watch, .learn, .release, .initialize, .recover: false
         }
     }
 

@@ -20,13 +20,13 @@ public struct RollbackMemory: Equatable, Sendable {
     public var hash: RecordHash
 
     public init(_ record: RootRecord, _ verifier: some RecordVerifier) {
-        epoch = record.epoch
+        epoch = record.epochInForce
         sequence = record.sequence
         hash = record.hash(verifier)
     }
 
     public func judge(_ record: RootRecord, _ verifier: some RecordVerifier) -> Judgement {
-        if record.sequence < sequence || record.epoch < epoch { return .rolledBack }
+        if record.sequence < sequence || record.epochInForce < epoch { return .rolledBack }
         if record.sequence == sequence { return record.hash(verifier) == hash ? .same : .forked }
         if record.sequence == sequence + 1 { return record.previous == hash ? .child : .forked }
         return .newer

@@ -44,6 +44,9 @@ public struct Member: Equatable, Sendable {
         self.weight = weight
     }
 
+    /// Whether new blocks are placed there.
+    public var takesBlocks: Bool { state == .active && weight > 0 }
+
     /// The weight of this many bytes of disk: at least 1.
     public static func weight(capacity: UInt64) -> UInt16 {
         UInt16(clamping: max(1, capacity >> 33))
@@ -78,7 +81,7 @@ public struct VolumeConfig: Equatable, Sendable {
 
     /// W: how many servers must have flushed a commit's blocks (B2).
     public var requiredCopies: Int {
-        min(Int(replicas), servers.count { $0.state == .active && $0.weight > 0 })
+        min(Int(replicas), servers.count(where: \.takesBlocks))
     }
 }
 

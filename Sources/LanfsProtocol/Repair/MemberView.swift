@@ -65,8 +65,7 @@ public struct MemberView: Sendable {
     /// Whether a copy there counts as one of the R: those of a draining server are on their way out (B6).
     func counts(_ member: ServerID) -> Bool {
         guard let place = config.place(of: member) else { return false }
-        let entry = config.servers[place]
-        return entry.state == .active && entry.weight > 0 && health(of: member) != .lost
+        return config.servers[place].takesBlocks && health(of: member) != .lost
     }
 
     /// Whether this server need not hold the block: it is none of those where it belongs now. A draining server keeps

@@ -83,7 +83,8 @@ public struct RepairPlan: Sendable {
         let previous = view
         view = next
         guard next.replaces(previous) else { return [] }
-        startPassSoon(now)
+        // Another configuration is a person's doing, and rare.
+        if next.config.version != previous.config.version { nextPass = now } else { startPassSoon(now) }
         queue.revise { $0.missing = $0.missing.filter(next.targets(of: $0.block).contains) }
         var effects: [Effect] = []
         for index in flights.indices.reversed() {

@@ -185,7 +185,7 @@ extension RegisterRequest {
     /// A signed one, for the keeper to accept.
     fileprivate var bringsRecord: Bool {
         switch body {
-        case .accept, .initialize: true
+        case .accept, .initialize, .recover: true
         case .read, .watch, .prepare, .learn, .renew, .release: false
         }
     }

@@ -13,6 +13,7 @@ enum Invocation: Sendable {
     case list(ListOptions)
     case remove(RemoveOptions)
     case status(StatusOptions)
+    case drain(DrainOptions)
     case keygen(KeygenOptions)
 
     enum Help: Sendable {
@@ -61,6 +62,7 @@ enum Invocation: Sendable {
             case .ls: return .list(try ListOptions(parsed))
             case .rm: return .remove(try RemoveOptions(parsed))
             case .status: return .status(try StatusOptions(parsed))
+            case .drain: return .drain(try DrainOptions(parsed))
             case .keygen: return .keygen(try KeygenOptions(parsed))
             }
         }
@@ -108,6 +110,7 @@ extension Invocation {
         case .list: "lanfs ls"
         case .remove: "lanfs rm"
         case .status: "lanfs status"
+        case .drain: "lanfs drain"
         case .keygen: "lanfs keygen"
         }
     }

@@ -8,6 +8,7 @@ enum Subcommand: String, CaseIterable, Sendable {
     case ls
     case rm
     case status
+    case drain
     case keygen
 
     var command: Command {
@@ -20,6 +21,7 @@ enum Subcommand: String, CaseIterable, Sendable {
         case .ls: ListOptions.command
         case .rm: RemoveOptions.command
         case .status: StatusOptions.command
+        case .drain: DrainOptions.command
         case .keygen: KeygenOptions.command
         }
     }
@@ -30,7 +32,7 @@ enum Subcommand: String, CaseIterable, Sendable {
     private static let otherNames: [String: Subcommand] = [
         "server": .serve, "daemon": .serve, "scan": .discover, "find": .discover, "servers": .discover,
         "upload": .put, "push": .put, "cp": .put, "copy": .put, "download": .get, "pull": .get, "fetch": .get,
-        "list": .ls, "dir": .ls, "remove": .rm, "state": .status, "info": .status, "health": .status, "delete": .rm, "del": .rm, "key": .keygen, "init": .keygen,
+        "list": .ls, "dir": .ls, "remove": .rm, "evict": .drain, "decommission": .drain, "retire": .drain, "state": .status, "info": .status, "health": .status, "delete": .rm, "del": .rm, "key": .keygen, "init": .keygen,
     ]
 
     /// The subcommand with this name, or an error that names the likely one.

@@ -27,7 +27,8 @@ enum Mount {
         let server = try await startServer(options, session.log)
         let volume = try await session.open(key, .init(create: options.create), at: server?.asVolumeServer) { volume in
             volume.readOnly = options.readOnly
-            volume.replicas = options.copies.number
+            volume.replicas = options.copies?.number
+            if options.recoverForce { volume.recovery = confirm }
             volume.memory = Int(clamping: options.cacheMemory.bytes)
         }
         let mount = try mount(volume, options)
@@ -46,6 +47,22 @@ enum Mount {
             throw CommandError(.failure, "the mount on \(mount.path) ended: \(errno)")
         }
         return outcome
+    }
+
+    /// M3. Whoever is at a terminal is asked once more; a script has said it by the option.
+    private static func confirm(_ notice: RecoveryNotice) -> Bool {
+        let lost = notice.lost.map { Printable.text(Array($0.utf8)) }.joined(separator: ", ")
+        let survivor = Printable.text(Array(notice.survivor.utf8))
+        StandardError.write(
+            """
+            lanfs mount: too few of the servers that vote on the volume's newest state answer.
+            The volume would go on from \(survivor), after commit \(notice.commit), without \(lost).
+            What only those had is not in it then, and clients that have seen it raise an alarm.
+            If they may come back with their disks, start them instead.
+
+            """)
+        guard Terminal.isTerminal(STDIN_FILENO), let terminal = ControllingTerminal() else { return true }
+        return terminal.ask("Go on without them?", suggestion: false)
     }
 
     private static func startServer(_ options: MountOptions, _ log: Logger) async throws(CommandError) -> Server? {

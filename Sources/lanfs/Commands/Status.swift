@@ -15,7 +15,7 @@ enum Status {
         if client.common.verbosity == .normal { client.common.verbosity = .quiet }
         let session = ClientSession(client)
         let key = try session.key()
-        async let names = names(of: session, VolumeID(key.volumeID))
+        async let names = ServerNames.found(by: session, of: VolumeID(key.volumeID))
         let volume = try await session.open(key, .never) { $0.readOnly = true }
         defer { volume.abandon() }
         let redraws = options.watch && !options.json && Terminal.isTerminal(STDOUT_FILENO)
@@ -30,20 +30,14 @@ enum Status {
         }
     }
 
-    /// What the servers call themselves, which only discovery tells: a hint, for people.
-    private static func names(of session: ClientSession, _ volume: VolumeID?) async -> [ServerID: String] {
-        let found = (try? await session.finder.search(for: volume)) ?? []
-        return Dictionary(found.map { ($0.server, $0.name) }, uniquingKeysWith: { first, _ in first })
-    }
-
     // MARK: For people
 
-    private static func text(_ status: VolumeStatus, _ names: [ServerID: String]) -> String {
+    private static func text(_ status: VolumeStatus, _ names: ServerNames) -> String {
         var table = TextTable([.left, .left, .left, .right, .right, .right, .left])
         table.add(["SERVER", "STATE", "ADDRESS", "USED", "FREE", "BLOCKS", "ROLE"])
         for server in status.servers {
             table.add([
-                names[server.server].map { Printable.text(Array($0.utf8)) } ?? fingerprint(of: server.server.bytes),
+                names.shown(server.server),
                 state(of: server), server.address ?? "-",
                 server.answer.map { HumanSize.compact($0.usedByVolume) } ?? "-",
                 server.answer.map { HumanSize.compact($0.free) } ?? "-", server.answer.map { String($0.blocks) } ?? "-",
@@ -90,7 +84,7 @@ enum Status {
 
     // MARK: For programs
 
-    private static func json(_ status: VolumeStatus, _ names: [ServerID: String]) -> JSONValue {
+    private static func json(_ status: VolumeStatus, _ names: ServerNames) -> JSONValue {
         .object([
             .init("volume", .string(status.volume.hex)), .init("epoch", .unsigned(status.epoch)),
             .init("commits", .unsigned(status.commits)), .init("replicas", .unsigned(UInt64(status.replicas))),
@@ -102,7 +96,7 @@ enum Status {
         ])
     }
 
-    private static func json(_ server: VolumeStatus.Server, _ names: [ServerID: String]) -> JSONValue {
+    private static func json(_ server: VolumeStatus.Server, _ names: ServerNames) -> JSONValue {
         .object([
             .init("name", names[server.server].map { .string($0) } ?? .null),
             .init("fingerprint", .string(fingerprint(of: server.server.bytes))),

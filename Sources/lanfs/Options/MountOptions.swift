@@ -18,8 +18,10 @@ struct MountOptions: Equatable, Sendable {
     var embeddedServer: EmbeddedServer?
     var foreground = false
     var create = false
-    /// Of a volume that is made.
-    var copies = CopyCount.standard
+    /// Nil: as it is.
+    var copies: CopyCount?
+    /// Also from too few of the servers that keep the newest state (M3).
+    var recoverForce = false
     var readOnly = false
     var cacheMemory = standardCacheMemory
     var access = Access.owner
@@ -66,6 +68,10 @@ struct MountOptions: Equatable, Sendable {
             "Make the volume when no server that answers knows it. Without this option only the machine that made the "
             + "key does so, because a server that holds the volume may just be switched off.")
     static let copiesOption = PutOptions.copiesOption
+    static let recoverForceFlag = Flag(
+        "recover-force", help: "go on although servers that vote are lost for good",
+        manual: "Go on with the volume although so many of the servers that vote on its newest state are lost that no "
+            + "majority is left; see WHEN SERVERS ARE LOST FOR GOOD.")
     static let readOnlyFlag = Flag("read-only", "r", help: "mount read-only")
     static let timeoutOption = ValueOption<Duration>(
         "timeout", "DURATION", help: "fail what has waited so long for a server with EIO",
@@ -83,7 +89,7 @@ struct MountOptions: Equatable, Sendable {
         operands: [.init(metavar: "MOUNTPOINT", count: .one, completion: .directory)],
         options: [
             serveFlag.row, dataDirectoryOption.row, capacityOption.row, foregroundFlag.row, wordsOption.row,
-            readOnlyFlag.row, createFlag.row, copiesOption.row, cacheMemoryOption.row,
+            readOnlyFlag.row, createFlag.row, copiesOption.row, recoverForceFlag.row, cacheMemoryOption.row,
             ClientOptions.keyOption.row, ClientOptions.userOption.row, ClientOptions.serverOption.row,
             ClientOptions.discoveryPortOption.row, timeoutOption.row,
         ] + CommonOptions.rows,
@@ -112,8 +118,9 @@ struct MountOptions: Equatable, Sendable {
         try apply(try parsed.values(Self.wordsOption).flatMap(\.entries), parsed)
         if parsed.isSet(Self.readOnlyFlag) { readOnly = true }
         if parsed.isSet(Self.createFlag) { create = true }
-        copies = try parsed.value(Self.copiesOption) ?? copies
+        copies = try parsed.value(Self.copiesOption)
         cacheMemory = try parsed.value(Self.cacheMemoryOption) ?? cacheMemory
+        recoverForce = parsed.isSet(Self.recoverForceFlag)
         guard cacheMemory >= Self.smallestCacheMemory else {
             throw parsed.error("--cache-memory: \(cacheMemory) is too little; the least is \(Self.smallestCacheMemory)")
         }

@@ -13,8 +13,8 @@ struct PutOptions: Equatable, Sendable {
     var force = false
     /// Make the volume when no server knows it (F5).
     var create = false
-    /// Of a volume that is made.
-    var copies = CopyCount.standard
+    /// Nil: as it is.
+    var copies: CopyCount?
     var json = false
 
     static let recursiveFlag = Flag(
@@ -32,10 +32,11 @@ struct PutOptions: Equatable, Sendable {
             + "key does so, because a server that holds the volume may just be switched off.")
 
     static let copiesOption = ValueOption<CopyCount>(
-        "replicas", "N", help: "copies in a new volume (default: \(CopyCount.standard))",
-        manual: "When the command makes the volume: keep each block on N servers, or on all while there are fewer. The "
-            + "default is \(CopyCount.standard), which survives the loss of one server. Servers of the network that "
-            + "let the volume in are taken in as they are found.")
+        "replicas", "N", help: "copies of each block (\(CopyCount.standard) in a new volume)",
+        manual: "From now on keep each block on N servers, or on all while there are fewer. A new volume has "
+            + "\(CopyCount.standard) copies of each block, which survives the loss of one server. In a volume that "
+            + "exists the servers make the copies that are missing, and delete those that are too many when they are a "
+            + "day old; `lanfs status` shows how far they are. Without this option nothing changes.")
 
     static let command = Command(
         name: "put", summary: "copy files into the volume",
@@ -63,7 +64,7 @@ struct PutOptions: Equatable, Sendable {
         recursive = parsed.isSet(Self.recursiveFlag)
         force = parsed.isSet(Self.forceFlag)
         create = parsed.isSet(Self.createFlag)
-        copies = try parsed.value(Self.copiesOption) ?? copies
+        copies = try parsed.value(Self.copiesOption)
         json = parsed.isSet(CommonOptions.json)
         let count = parsed.operands.count
         let sourceCount = max(1, count - 1)

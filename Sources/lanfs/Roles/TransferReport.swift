@@ -58,6 +58,11 @@ final class TransferReport: Sendable {
         }
     }
 
+    /// A line for the person, whatever is drawn.
+    func note(_ text: String) {
+        if !state.withLock({ $0.isSilent }) { meter.note(text) }
+    }
+
     /// Tells a failure; the first one decides the exit status.
     func fail(_ error: CommandError) {
         let isSilent = state.withLock { state in

@@ -121,6 +121,11 @@ final class Host {
         return child
     }
 
+    func address(ofMember number: Int) -> String? {
+        readText(folder + "/logs/member\(number).err").split(separator: " ").last { $0.hasPrefix("address=") }
+            .map { String($0.dropFirst("address=".count).prefix { $0 != "\n" }) }
+    }
+
     /// SIGTERM; the exit status, nil when it takes longer than a server may.
     @discardableResult
     func stopServer() -> Int32? {

@@ -69,6 +69,8 @@ struct RegisterOracle {
     /// In order of epoch and ballot.
     private(set) var chosen: [RootRecord] = []
     private var isChosenAttempt: Set<Attempt> = []
+    /// Seals that no quorum chose (M3).
+    private var forced: Set<Attempt> = []
     private var succeeded: [(client: Int, number: UInt64)] = []
     private var failed: [(client: Int, number: UInt64)] = []
     private let authority = SimulatedAuthority()
@@ -111,6 +113,14 @@ struct RegisterOracle {
         }
     }
 
+    /// M3: a keeper went on from what it had accepted, which counts as chosen by that, and the seal with it.
+    mutating func recovered(_ seal: RootRecord, on base: RootRecord) throws {
+        guard forced.insert(Attempt(seal)).inserted else { return }
+        if base.epoch == seal.epoch, isChosenAttempt.insert(Attempt(base)).inserted { try choose(base) }
+        isChosenAttempt.insert(Attempt(seal))
+        try choose(seal)
+    }
+
     /// Invariant 1: chosen roots form one chain.
     private mutating func choose(_ record: RootRecord) throws {
         if let next = record.sealedNext { quorums[record.epoch + 1] = quorum(next) }
@@ -125,8 +135,8 @@ struct RegisterOracle {
         if child.sameValue(as: parent) { return }
         guard child.sequence == parent.sequence + 1, child.previous == parent.hash(authority) else {
             throw Violation(
-                "fork: the value chosen at \(child.ballot.counter) (sequence \(child.sequence)) does not descend from "
-                    + "the one chosen at \(parent.ballot.counter) (sequence \(parent.sequence))")
+                "fork: the value chosen at \(child.epoch):\(child.ballot.counter) (sequence \(child.sequence)) does not descend "
+                    + "from the one chosen at \(parent.epoch):\(parent.ballot.counter) (sequence \(parent.sequence))")
         }
         let before = SimulatedContents(parent)
         let after = SimulatedContents(child)
@@ -135,6 +145,7 @@ struct RegisterOracle {
             guard child.epoch == parent.epoch + 1 else { throw Violation("epoch \(parent.epoch) goes on after its seal") }
             if before == after { return }
         }
+        if before == after, forced.contains(Attempt(child)) { return }
         guard before.committing(after.number, by: Int(after.writer)) == after,
             before.table[Int(after.writer)] < after.number
         else { throw Violation("commit \(after.number) of client \(after.writer) was applied twice or out of order") }
@@ -167,7 +178,9 @@ struct RegisterOracle {
         for record in chosen where record.sequence > last?.sequence ?? 0 {
             let contents = SimulatedContents(record)
             // What opens an epoch may change nothing.
-            let isOpening = last.map { $0.epoch < record.epoch && SimulatedContents($0) == contents } ?? false
+            let isOpening =
+                last.map { $0.epoch < record.epoch && SimulatedContents($0) == contents } ?? false
+                || forced.contains(Attempt(record))
             last = record
             if isOpening { continue }
             guard commits.insert([UInt64(contents.writer), contents.number]).inserted else {
@@ -183,4 +196,7 @@ struct RegisterOracle {
     }
 
     var commitCount: Int { succeeded.count }
+
+    /// Which keepers have ever accepted what.
+    var memory: [(record: RootRecord, keepers: UInt32)] { acceptances.values.map { ($0.record, $0.keepers) } }
 }

@@ -1,29 +1,65 @@
 @testable import LanfsProtocol
 
-/// The register without time: any message may arrive next, or never, and leases keep nobody out. What is left is
-/// agreement alone, under far denser interleavings than a world with clocks reaches; the lease is the world's to test.
+/// The agreement of the register alone: no clocks, no leases; any message may arrive next, or never, and servers crash.
+/// Agreement must not depend on leases (they only save work), and rare interleavings come up here a thousand times
+/// sooner than among messages that mostly arrive in order.
 struct RegisterScheduler {
+    enum Stage: CaseIterable, Sendable {
+        /// The same three keepers for ever.
+        case fixed
+        /// Clients commit, and move the volume from any set of keepers to any other (M2).
+        case moving
+        /// Of two keepers one is held for lost, rightly or not, and the volume goes on from the other (M3).
+        case recovering
+    }
+
     enum Mutant: CaseIterable, Sendable {
-        case baseBySequence, timeoutTakenAsFailure, promisesProveAbsence, takeoverForgetsUnchosen
+        /// P1: the base is the longest value, not the one with the highest ballot.
+        case baseBySequence
+        /// P5: promises alone prove that an unknown commit failed.
+        case promisesProveAbsence
+        /// P5: a commit without an answer failed.
+        case timeoutTakenAsFailure
+        /// P1: what was accepted and not chosen is forgotten.
+        case takeoverForgetsUnchosen
+        /// The new keepers are told of a seal that is proposed, not chosen.
+        case opensBeforeChosen
+        /// Whoever sees a seal at one keeper takes it for chosen.
+        case believesOneKeeper
+        /// Commits go on in an epoch that is sealed.
+        case sealIsNoEnd
+        /// A keeper lets itself be put into an epoch that it is in already.
+        case opensAgain
+        /// M3: what the survivor accepted meanwhile gives way.
+        case recoversBlindly
+
+        var stage: Stage {
+            switch self {
+            case .baseBySequence, .promisesProveAbsence, .timeoutTakenAsFailure, .takeoverForgetsUnchosen: .fixed
+            case .opensBeforeChosen, .believesOneKeeper, .sealIsNoEnd, .opensAgain: .moving
+            case .recoversBlindly: .recovering
+            }
+        }
     }
 
     private struct Message {
         var client: Int
-        var keeper: Int
+        var server: Int
         var request: RegisterRequest
         var response: RegisterResponse?
     }
 
     private struct Client {
         var proposer: Proposer<SimulatedAuthority>
+        var move: KeeperMove<SimulatedAuthority>?
         var number: UInt64 = 0
         var pending: UInt64?
         var isInFlight = false
-        var wakeAt: Duration?
     }
 
+    let stage: Stage
     let mutant: Mutant?
-    private let quorum: Keepers
+    private let servers: [ServerID]
     private let volume: VolumeID
     private var random: SplitMix64
     private var now = Duration.zero
@@ -43,126 +79,221 @@ struct RegisterScheduler {
         return timing
     }()
 
-    init(seed: UInt64, mutant: Mutant? = nil) {
+    init(seed: UInt64, stage: Stage, mutant: Mutant? = nil) {
+        self.stage = stage
         self.mutant = mutant
         var random = SplitMix64(seed: seed)
         volume = random.id()
-        let servers = (0..<3).map { _ in random.id(ServerID.self) }
-        quorum = Keepers(servers)
-        oracle = RegisterOracle(keepers: quorum)
+        let serverCount = stage == .fixed ? 3 : stage == .moving ? 3 + random.below(4) : 2 + random.below(2)
+        servers = (0..<serverCount).map { _ in random.id(ServerID.self) }
+        let first = Keepers(Array(servers.prefix(stage == .fixed ? 3 : stage == .moving ? random.pick([1, 1, 3]) : 2)))
+        oracle = RegisterOracle(keepers: first, servers: servers)
         let clientCount = 2 + random.below(2)
         self.random = random
         let config = VolumeConfig(
-            version: 1, servers: servers.map { Member(server: $0, weight: 1) }, keepers: quorum, replicas: 1)
+            version: 1, servers: servers.map { Member(server: $0, weight: 1) }, keepers: first, replicas: 1)
         let contents = SimulatedContents(table: Array(repeating: 0, count: clientCount), writer: 255, number: 0)
         let ballot = Ballot(counter: 1, proposer: 1)
         let genesis = RootRecord(creating: volume, config: config, contents: contents.encoded, ballot: ballot)
             .signed(ballot: ballot, SimulatedAuthority())
-        var state = KeeperState()
-        state.epoch = 1
-        state.promised = ballot
-        state.released = ballot
-        state.accepted = genesis
         for server in servers {
+            var state = KeeperState()
+            if first.members.contains(server) {
+                state.epoch = 1
+                state.promised = ballot
+                state.released = ballot
+                state.accepted = genesis
+            }
             keepers.append(keeper(server, state))
             onDisk.append(state)
         }
-        for _ in 0..<clientCount { clients.append(Client(proposer: proposer())) }
+        for _ in 0..<clientCount { clients.append(Client(proposer: proposer(epoch: 1, first))) }
     }
 
     private func keeper(_ server: ServerID, _ state: KeeperState) -> Keeper<SimulatedAuthority> {
-        Keeper(
-            server: server, volume: volume, recovery: .state(state), verifier: SimulatedAuthority(),
-            timing: Self.timing, now: now)
+        var keeper = Keeper(
+            server: server, volume: volume, recovery: state.epoch == 0 ? .empty : .state(state),
+            verifier: SimulatedAuthority(), timing: Self.timing, now: now)
+        if mutant == .recoversBlindly { keeper.recoversBlindly = true }
+        return keeper
     }
 
-    private mutating func proposer() -> Proposer<SimulatedAuthority> {
+    private mutating func proposer(epoch: UInt64, _ keepers: Keepers) -> Proposer<SimulatedAuthority> {
         var proposer = Proposer(
-            id: random.wide(), volume: volume, epoch: 1, keepers: quorum, signer: SimulatedAuthority(),
+            id: random.wide(), volume: volume, epoch: epoch, keepers: keepers, signer: SimulatedAuthority(),
             timing: Self.timing)
         switch mutant {
         case .baseBySequence: proposer.mutants = .baseBySequence
         case .promisesProveAbsence: proposer.mutants = .promisesProveAbsence
         case .takeoverForgetsUnchosen: proposer.mutants = .ignoresUnchosen
-        case .timeoutTakenAsFailure, nil: break
+        case .sealIsNoEnd: proposer.mutants = .ignoresSeal
+        default: break
         }
         return proposer
     }
 
     mutating func run() throws {
-        for keeper in keepers.indices { try accepted(by: keeper) }
-        for _ in 0..<150 { try turn() }
+        for server in servers.indices { try accepted(by: server) }
+        for _ in 0..<(stage == .fixed ? 150 : 400) { try turn() }
+        try settle()
         try oracle.checkHistory()
+    }
+
+    /// Liveness: without faults, a client gets the lease in the newest epoch in bounded time.
+    private mutating func settle() throws {
+        guard mutant == nil else { return }
+        for index in clients.indices where clients[index].move?.isOpening == false { clients[index].move = nil }
+        for _ in 0..<6000 {
+            if !messages.isEmpty {
+                try arrive(messages.remove(at: random.below(messages.count)))
+                continue
+            }
+            let newest = clients.indices.max { clients[$0].proposer.epoch < clients[$1].proposer.epoch } ?? 0
+            if clients[newest].proposer.base != nil, clients[newest].move?.isOver != false { return }
+            now += .seconds(3)
+            if clients[newest].move == nil, clients[newest].proposer.base == nil { try step(newest, .acquire) }
+            try tick(newest)
+        }
+        throw Violation("nobody gets the lease although nothing fails any more")
     }
 
     private mutating func turn() throws {
         now += .milliseconds(1)
         trace = (trace ^ UInt64(messages.count)) &* 0x100_0000_01B3
-        switch random.below(20) {
-        case 0: try act(random.below(clients.count))
-        case 1: try tick(random.below(clients.count))
-        case 2: restart(random.below(keepers.count))
-        case 3 where !messages.isEmpty:
+        switch random.below(24) {
+        case 0, 1: try act(random.below(clients.count))
+        case 2: try tick(random.below(clients.count))
+        case 3:
+            let server = random.below(servers.count)
+            keepers[server] = keeper(servers[server], onDisk[server])
+            tally[.crashes] += 1
+        case 4: try restart(random.below(clients.count))
+        case 5 where !messages.isEmpty:
             messages.remove(at: random.below(messages.count))
             tally[.lost] += 1
-        case 4 where !messages.isEmpty:
+        case 6 where !messages.isEmpty:
             messages.append(random.pick(messages))
             tally[.duplicated] += 1
+        case 7 where stage == .recovering && random.chance(0.3): recover()
         default:
-            // Mostly one party at a time, so that the others fall far behind.
             guard !messages.isEmpty else { return try act(random.below(clients.count)) }
             try arrive(messages.remove(at: random.below(messages.count)))
         }
     }
 
+    // MARK: Clients
+
     private mutating func act(_ index: Int) throws {
-        guard let base = clients[index].proposer.base else { return try step(index, .acquire) }
-        guard !clients[index].isInFlight else { return }
-        if random.chance(0.2) { return try step(index, .release) }
+        let client = clients[index]
+        guard client.proposer.base != nil else {
+            return client.move?.isOpening == true ? () : try step(index, .acquire)
+        }
+        guard !client.isInFlight, client.move == nil else {
+            // A move that some new keeper does not answer is given up.
+            if client.move?.isOpening == false, random.chance(0.1) { clients[index].move = nil }
+            return
+        }
+        switch random.below(10) {
+        case 0, 1: try step(index, .release)
+        case 2...4 where stage != .fixed:
+            let count = random.pick((stage == .moving ? [1, 3, 5] : [1, 2, 2]).filter { $0 <= servers.count })
+            var rest = servers
+            let next = (0..<count).map { _ in rest.remove(at: random.below(rest.count)) }
+            var move = move(of: client, to: Keepers(next.sorted()), epoch: client.proposer.epoch + 1)
+            let effects = move.start(now: now)
+            clients[index].move = move
+            try carryOut(effects, index)
+        default: try commit(index, sealing: nil)
+        }
+    }
+
+    private func move(of client: Client, to keepers: Keepers, epoch: UInt64) -> KeeperMove<SimulatedAuthority> {
+        KeeperMove(
+            to: keepers, epoch: epoch, volume: volume, sender: client.proposer.id, verifier: SimulatedAuthority(),
+            timing: Self.timing)
+    }
+
+    private mutating func commit(_ index: Int, sealing next: Keepers?) throws {
+        guard let base = clients[index].proposer.base, !clients[index].isInFlight else { return }
         let number = clients[index].pending ?? clients[index].number + 1
         clients[index].number = number
         clients[index].pending = number
         clients[index].isInFlight = true
+        tally.noteCommit(by: clients[index].proposer)
         let contents = SimulatedContents(base).committing(number, by: index)
-        try step(index, .commit(RootChange(contents: contents.encoded, gcEpoch: 0)))
+        try step(index, .commit(RootChange(contents: contents.encoded, gcEpoch: 0, sealedNext: next)))
+    }
+
+    /// A client's process ends and starts anew, knowing only the epoch it was in.
+    private mutating func restart(_ index: Int) throws {
+        guard random.chance(0.3) else { return }
+        let old = clients[index].proposer
+        clients[index].proposer = proposer(epoch: old.epoch, old.keepers)
+        clients[index].move = nil
+        clients[index].isInFlight = false
+        // Nobody will tell what became of it: either outcome is right.
+        clients[index].pending = nil
+        tally[.crashes] += 1
     }
 
     private mutating func tick(_ index: Int) throws {
-        if let wakeAt = clients[index].wakeAt, wakeAt < now + .seconds(1000) { now = max(now, wakeAt) }
+        now += .seconds(1)
         try step(index, .tick)
-    }
-
-    private mutating func restart(_ index: Int) {
-        tally[.crashes] += 1
-        keepers[index] = keeper(keepers[index].server, onDisk[index])
-    }
-
-    private mutating func accepted(by index: Int) throws {
-        if let record = onDisk[index].accepted { try oracle.accepted(record, in: record.epoch, by: index) }
-    }
-
-    private mutating func arrive(_ message: Message) throws {
-        if let response = message.response {
-            let server = keepers[message.keeper].server
-            return try step(message.client, .answered(server, message.request, sentAt: now, response))
+        if var move = clients[index].move {
+            let effects = move.tick(now: now)
+            clients[index].move = move
+            try carryOut(effects, index)
         }
-        let step = keepers[message.keeper].step(message.request, now: now)
-        if let state = step.persist {
-            onDisk[message.keeper] = state
-            try accepted(by: message.keeper)
+    }
+
+    private mutating func carryOut(_ effects: [KeeperMoveEffect], _ index: Int) throws {
+        for effect in effects {
+            switch effect {
+            case .send(let server, let request): send(index, server, request)
+            case .ready:
+                guard let keepers = clients[index].move?.keepers else { continue }
+                if clients[index].proposer.base == nil { clients[index].move = nil }
+                try commit(index, sealing: keepers)
+            case .opened:
+                guard let move = clients[index].move, clients[index].proposer.epoch < move.epoch else { continue }
+                clients[index].proposer = proposer(epoch: move.epoch, move.keepers)
+                clients[index].isInFlight = false
+            case .complete: clients[index].move = nil
+            case .refused:
+                if clients[index].move?.isOpening == false { clients[index].move = nil }
+            case .wake: break
+            }
         }
-        var answer = message
-        answer.response = step.response
-        if step.response != nil { messages.append(answer) }
+    }
+
+    private mutating func moved(_ index: Int, _ record: RootRecord, epoch: UInt64) throws {
+        clients[index].isInFlight = false
+        var epoch = epoch
+        if mutant == .believesOneKeeper, record.sealedNext != nil { epoch = record.epoch + 1 }
+        guard record.opens(epoch), let next = record.sealedNext else {
+            clients[index].move = nil
+            clients[index].proposer = proposer(epoch: epoch, record.config(in: epoch).keepers)
+            return
+        }
+        var move = move(of: clients[index], to: next, epoch: epoch)
+        let effects = move.open(record, next: nil, now: now)
+        clients[index].move = move
+        try carryOut(effects, index)
     }
 
     private mutating func step(_ index: Int, _ event: ProposerEvent) throws {
         for effect in clients[index].proposer.step(event, now: now, random: random.next()) {
+            tally.note(effect, after: event, isCommitting: clients[index].isInFlight)
             switch effect {
             case .send(let server, let request):
-                guard let keeper = quorum.members.firstIndex(of: server) else { continue }
-                messages.append(Message(client: index, keeper: keeper, request: request))
-            case .wake(let time): clients[index].wakeAt = time
+                send(index, server, request)
+                guard mutant == .opensBeforeChosen, case .accept(let record, _) = request.body,
+                    let next = record.sealedNext
+                else { continue }
+                for keeper in next.members {
+                    let body = RegisterRequest.Body.initialize(record, next: nil)
+                    send(index, keeper, RegisterRequest(epoch: record.epoch + 1, sender: request.sender, body: body))
+                }
             case .acquired(let base):
                 guard oracle.isChosen(base) else { throw Violation("a client acquired a root that is not chosen") }
                 guard let number = clients[index].pending, !clients[index].isInFlight else { continue }
@@ -174,8 +305,9 @@ struct RegisterScheduler {
             case .unknown:
                 clients[index].isInFlight = false
                 if mutant == .timeoutTakenAsFailure { settle(index, success: false) }
-            case .wanted, .expired, .lost, .troubled: break
-            case .tooLarge, .moved: throw Violation("not in this model: \(effect)")
+            case .moved(let record, let epoch): try moved(index, record, epoch: epoch)
+            case .wake, .wanted, .expired, .lost, .troubled: break
+            case .tooLarge: throw Violation("not in this model: \(effect)")
             }
         }
     }
@@ -184,5 +316,74 @@ struct RegisterScheduler {
         guard let number = clients[index].pending else { return }
         oracle.told(index, number, success: success)
         clients[index].pending = nil
+    }
+
+    // MARK: Servers
+
+    /// A person gives a keeper up, which may be as well as ever, and have been heard of just now.
+    private mutating func recover() {
+        guard let newest = onDisk.max(by: { $0.epoch < $1.epoch }), let record = newest.accepted else { return }
+        let members = record.config(in: newest.epoch).keepers
+        // With more of them something chosen may be lost: then clients have to notice (F1).
+        guard members.members.count == 2 else { return }
+        // Both sides of an epoch, each held for lost by somebody, are two volumes.
+        let survivor = members.members[Int(newest.epoch) % 2]
+        guard let index = servers.firstIndex(of: survivor), onDisk[index].epoch == newest.epoch,
+            let base = onDisk[index].accepted,
+            let recovery = ForcedRecovery(from: [.init(server: survivor, record: base)], in: newest.epoch)
+        else { return }
+        let ballot = base.ballot.next(for: random.wide(), skipping: 1024)
+        let seal = recovery.seal(contents: base.contents, ballot: ballot, SimulatedAuthority())
+        let body = RegisterRequest.Body.recover(seal, next: nil)
+        send(0, survivor, RegisterRequest(epoch: newest.epoch + 1, sender: ballot.proposer, body: body))
+    }
+
+    private mutating func send(_ client: Int, _ server: ServerID, _ request: RegisterRequest) {
+        guard let server = servers.firstIndex(of: server) else { return }
+        messages.append(Message(client: client, server: server, request: request))
+    }
+
+    private mutating func accepted(by server: Int) throws {
+        let state = onDisk[server]
+        if let record = state.accepted { try oracle.accepted(record, in: state.epoch, by: server) }
+    }
+
+    private mutating func arrive(_ message: Message) throws {
+        if let response = message.response { return try answered(message, response) }
+        if mutant == .opensAgain, case .initialize = message.request.body,
+            keepers[message.server].state.epoch == message.request.epoch
+        {
+            keepers[message.server] = keeper(servers[message.server], KeeperState())
+        }
+        let before = onDisk[message.server].accepted
+        let step = keepers[message.server].step(message.request, now: now)
+        tally.note(message.request, step)
+        if let state = step.persist {
+            onDisk[message.server] = state
+            if case .recover(let seal, _) = message.request.body, let before {
+                try oracle.recovered(seal, on: before)
+                tally[.recoveries] += 1
+            }
+            try accepted(by: message.server)
+        }
+        var answer = message
+        answer.response = step.response
+        if step.response != nil { messages.append(answer) }
+    }
+
+    private mutating func answered(_ message: Message, _ response: RegisterResponse) throws {
+        let (index, server) = (message.client, servers[message.server])
+        // Of a process that is gone.
+        guard message.request.sender == clients[index].proposer.id || clients[index].move?.isOpening == true else { return }
+        switch message.request.body {
+        case .read, .initialize:
+            guard var move = clients[index].move, message.request.epoch == move.epoch else { return }
+            let effects = move.answered(server, message.request, response)
+            clients[index].move = move
+            try carryOut(effects, index)
+        default:
+            guard message.request.sender == clients[index].proposer.id else { return }
+            try step(index, .answered(server, message.request, sentAt: now, response))
+        }
     }
 }

@@ -142,6 +142,7 @@ extension RegisterWorld {
                 push(.cut(client: index), in: Int64(random.below(3_000_000)))
             }
         }
+        tally.noteCommit(by: clients[index].proposer)
         let contents = SimulatedContents(base).committing(number, by: index)
         try step(index, .commit(RootChange(contents: contents.encoded, gcEpoch: base.gcEpoch)))
     }
@@ -152,7 +153,10 @@ extension RegisterWorld {
         let local = clients[index].clock.local(now)
         let effects = clients[index].proposer.step(event, now: local, random: random.next())
         try checkLeases()
-        for effect in effects { try perform(effect, index, local) }
+        for effect in effects {
+            tally.note(effect, after: event, isCommitting: clients[index].isInFlight)
+            try perform(effect, index, local)
+        }
     }
 
     private mutating func perform(_ effect: ProposerEffect, _ index: Int, _ local: Duration) throws {
@@ -254,6 +258,7 @@ extension RegisterWorld {
             note(8, record.sequence)
             try oracle.checkRead(record, from: clients[index].readFloor)
             tally[.reads] += 1
+            tally.note(.P4)
             clients[index].read = nil
             clients[index].known = record
             if isHealed, clients.allSatisfy({ $0.lastCommit != nil && $0.pending == nil }) {

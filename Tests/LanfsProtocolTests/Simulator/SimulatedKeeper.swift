@@ -43,6 +43,7 @@ extension RegisterWorld {
         let local = keepers[index].clock.local(now)
         let step = keepers[index].core.step(envelope.request, now: local)
         note(1, UInt64(index))
+        tally.note(envelope.request, step)
         var leavesAt = max(now, keepers[index].allOnDiskAt)
         if let state = step.persist {
             var onDiskAt = now
@@ -124,6 +125,7 @@ extension RegisterWorld {
         let second = options.mutant == .singleJournalWithRot ? scans[0] : scans[1]
         let recovery = KeeperRecovery(scans[0], second)
         note(3, UInt64(index))
+        if scans.contains(where: { $0.condition != .clean }) { tally.note(.A5) }
         switch recovery {
         case .state(let state) where !state.isAmnesiac:
             // Invariant 12: a keeper never goes back without AMNESIAC.

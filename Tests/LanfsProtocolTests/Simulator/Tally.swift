@@ -2,7 +2,7 @@
 struct Tally: Sendable {
     /// In the order in which they are printed.
     enum Kind: Int, CaseIterable {
-        case events, commits, reads, moves, uploads, collections, deletions, sweeps, copies, needless, cancels
+        case events, commits, reads, moves, recoveries, uploads, collections, deletions, sweeps, copies, needless, cancels
         case refusals, proofs, drops, reconfigurations
         case lost, duplicated, stalled, cut, partitions, crashes, pauses, flaps, torn, rot, wiped, dead, lies
     }
@@ -15,9 +15,17 @@ struct Tally: Sendable {
         set { counts[kind.rawValue] = newValue }
     }
 
+    /// How often each rule decided something.
+    private(set) var rules = [Int](repeating: 0, count: Rule.allCases.count)
+
+    mutating func note(_ rule: Rule) { rules[rule.rawValue] += 1 }
+
+    func count(of rule: Rule) -> Int { rules[rule.rawValue] }
+
     static func += (left: inout Tally, right: Tally) {
         left.nanoseconds += right.nanoseconds
         for place in left.counts.indices { left.counts[place] += right.counts[place] }
+        for place in left.rules.indices { left.rules[place] += right.rules[place] }
     }
 
     var description: String {

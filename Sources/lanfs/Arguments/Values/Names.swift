@@ -109,3 +109,12 @@ private func decodeHexadecimal(_ digits: ArraySlice<UInt8>) -> [UInt8]? {
     }
     return bytes
 }
+
+/// What a person calls a server of the volume: a name, an address or a fingerprint.
+struct ServerWord: Hashable, Sendable, ArgumentValue {
+    let text: String
+    static var completion: Completion { .host }
+    init(argument: Argument) throws(BadValue) {
+        text = try readText(argument, what: "the name of a server", limit: 255)
+    }
+}

@@ -1,0 +1,115 @@
+import LanfsLocal
+import LanfsProtocol
+import LanfsServer
+import NIOPosix
+import Testing
+
+@testable import LanfsClient
+
+@Suite(.serialized) struct `A volume of which too few keepers are left` {
+    @Test func `goes on by force from one of two, and the other joins again when a person says so`() async throws {
+        let cluster = Cluster(members: .hasty)
+        var volume = try await cluster.make(of: 0..<2, keepers: 2)
+        try await volume.put(pattern(50_000), as: "before")
+        try await volume.save().get()
+        #expect(try await volume.close() == nil)
+
+        // Enough answer: nothing is forced.
+        volume = try await cluster.open(at: [0, 1], recovery: { _ in false })
+        #expect(volume.register.epoch == 2)
+        #expect(try await volume.close() == nil)
+
+        await cluster.stop(1)
+        await #expect(throws: VolumeError.self) { try await cluster.open(at: [0], recovery: { _ in false }) }
+        volume = try await cluster.open(
+            at: [0], recovery: { notice in notice.lost.count == 1 && notice.commit > 0 })
+        #expect(volume.register.epoch == 3)
+        #expect(try await volume.contents(of: "before") == pattern(50_000))
+        try await volume.put(pattern(60_000), as: "alone")
+        try await volume.save().get()
+        #expect(try await volume.close() == nil)
+
+        try await cluster.start([1])
+        volume = try await cluster.open(at: [1, 0])
+        #expect(volume.register.epoch == 3)
+        let other = cluster.identity(1)
+        #expect(volume.current { $0.chain.record.config }.servers.first { $0.server == other }?.state == .draining)
+        try await volume.setDraining(false, other)
+        try await volume.tendMembership()
+        try await volume.put(pattern(70_000), as: "together")
+        try await volume.save().get()
+        #expect(volume.current { $0.chain.record.newestConfig }.keepers.members.count == 2)
+        #expect(volume.register.epoch == 4)
+        #expect(volume.current { $0.chain.record.newestConfig }.requiredCopies == 2)
+        try await eventually {
+            try await cluster.copies(of: volume, at: (0..<2).map(cluster.identity)).values.allSatisfy { $0 == 2 }
+        }
+        #expect(try await volume.close() == nil)
+        await cluster.stop(0)
+        volume = try await cluster.open(at: [1])
+        for (name, size) in [("before", 50_000), ("alone", 60_000), ("together", 70_000)] {
+            #expect(try await volume.contents(of: name) == pattern(size))
+        }
+        _ = try await volume.close()
+        await cluster.stopAll()
+    }
+
+    @Test func `keeps and names what the lost keeper comes back with`() async throws {
+        let cluster = Cluster(members: .hasty)
+        var volume = try await cluster.make(of: 0..<2, keepers: 2)
+        try await volume.put(pattern(50_000), as: "before")
+        try await volume.save().get()
+        let record = volume.current { $0.chain.record }
+        #expect(try await volume.close() == nil)
+        let further = try await propose(on: record, at: 1, of: cluster, volume)
+        await cluster.stop(1)
+        volume = try await cluster.open(at: [0], recovery: { _ in true })
+        #expect(volume.current { $0.chain.contents.recovery }?.sequence == record.sequence)
+        try await volume.put(pattern(60_000), as: "alone")
+        try await volume.save().get()
+        try await cluster.start([1])
+        await volume.servers.connect(2, of: record.config.servers.map(\.server), until: .now + .seconds(10))
+        try await volume.setDraining(false, cluster.identity(1))
+        try await volume.tendMembership()
+        try await volume.save().get()
+        let folder = cluster.laboratory.directories.state(ofVolume: volume.id.hex)
+        let name = "left-behind-\(further.sequence)-\(further.hash(VolumeSigner(key: volume.key.signingKey)).hex.prefix(16))"
+        let kept = try #require(try PrivateFile.read(folder.appending(name), limit: 4096))
+        #expect(try RootRecord(encoded: kept) == further)
+        #expect(volume.current { $0.chain.record.newestConfig }.keepers.members.count == 2)
+        #expect(try await volume.close() == nil)
+        await cluster.stopAll()
+    }
+
+    /// A commit that reaches one of two keepers only.
+    private func propose(
+        on record: RootRecord, at number: Int, of cluster: Cluster, _ volume: Volume
+    ) async throws -> RootRecord {
+        let signer = VolumeSigner(key: volume.key.signingKey)
+        let config = record.newestConfig
+        let servers = Servers(
+            .init(
+                volume: volume.id, key: volume.key, pins: ServerPins(cluster.laboratory.directories),
+                eventLoop: MultiThreadedEventLoopGroup.singleton.next(), surroundings: Surroundings(),
+                log: cluster.laboratory.log))
+        servers.reach(config.servers.map(\.server))
+        await servers.connect(2, of: config.servers.map(\.server), until: .now + .seconds(5))
+        let ballot = Ballot(counter: record.ballot.counter + 5000, proposer: 99)
+        var further = record
+        further.sequence += 1
+        further.previous = record.hash(signer)
+        further.epoch = record.sealedNext == nil ? record.epoch : record.epoch + 1
+        further.config = config
+        further.sealedNext = nil
+        further = further.signed(ballot: ballot, signer)
+        let queries = RegisterQueries(
+            volume: volume.id, sender: 99, signer: signer, servers: servers, transport: servers.transport(volume.blocks))
+        let request = RegisterRequest(epoch: further.epoch, sender: 99, body: .accept(further, next: nil))
+        let answer = await withCheckedContinuation { continuation in
+            queries.transport(cluster.identity(number), request) { continuation.resume(returning: $0) }
+        }
+        #expect(answer.response?.verdict == .yes)
+        servers.close()
+        return further
+    }
+}
