@@ -72,8 +72,9 @@ public struct RepairPlan: Sendable {
         ticked = now
     }
 
-    /// Blocks that wait, and copies on their way: bounded by the options.
-    public var waiting: Int { queue.entries.count }
+    /// Blocks that wait for this server, and copies on their way: bounded by the options. What is another's turn is
+    /// that one's to count.
+    public var waiting: Int { queue.entries.count { $0.turn == 0 || turn(of: $0) <= ticked } }
     public var copying: Int { flights.count }
 
     /// After every change of `Health`. A member that came back takes its place again at once: what was to be copied in
@@ -105,6 +106,10 @@ public struct RepairPlan: Sendable {
         var effects: [Effect] = overdue.map { .cancel($0.entry.block, to: $0.target) }
         for flight in overdue { effects += finished(flight.entry.block, target: flight.target, .failed, now: now) }
 
+        // Those before this server had their time: whether the copies are still missing only a pass tells.
+        if queue.entries.contains(where: { $0.turn > 0 && $0.confirmed < turn(of: $0) && turn(of: $0) <= now }) {
+            startPassSoon(now)
+        }
         if scan == nil, !isListing, now >= nextPass {
             passStart = now
             nextPass = now + options.passInterval
@@ -238,8 +243,9 @@ public struct RepairPlan: Sendable {
     /// The first target that can take it, once it is this server's turn. Those behind in the line need the word of a
     /// pass from after the others' time that it is still missing.
     private func due(_ entry: RepairQueue.Entry, _ now: Duration) -> ServerID? {
-        let turn = entry.found + options.patience * entry.turn
-        guard entry.turn == 0 || entry.confirmed >= turn else { return nil }
+        guard entry.turn == 0 || entry.confirmed >= turn(of: entry) else { return nil }
         return entry.missing.first { view.health(of: $0) == .alive }
     }
+
+    private func turn(of entry: RepairQueue.Entry) -> Duration { entry.found + options.patience * entry.turn }
 }
