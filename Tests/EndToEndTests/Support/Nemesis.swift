@@ -41,7 +41,7 @@ struct Nemesis {
         // Another copy of everything has to be somewhere.
         if fault == .wipe {
             // Those that never come back stay members, and most members have to be there for repair (B5).
-            if wiped + 1 >= lan.servers.count { return }
+            if wiped >= lan.servers.count / 2 { return }
             try waitUntilWhole()
         }
         story.tell("\(fault) of server \(number) for \(time / 1000) ms")
