@@ -58,6 +58,8 @@ public struct RepairPlan: Sendable {
     private var isListing = false
     private var cursor: BlockID?
     private var pageNumber: UInt64 = 0
+    /// Something changed since the pass under way began.
+    private var isOwed = false
     private var passStart: Duration
     private var nextPass: Duration
     private var ticked: Duration
@@ -76,6 +78,8 @@ public struct RepairPlan: Sendable {
     /// that one's to count.
     public var waiting: Int { queue.entries.count { $0.turn == 0 || turn(of: $0) <= ticked } }
     public var copying: Int { flights.count }
+    /// Something changed, and the pass that finds what is missing now is not over: how much waits is not known.
+    public private(set) var isLooking = true
 
     /// After every change of `Health`. A member that came back takes its place again at once: what was to be copied in
     /// its stead is not.
@@ -114,6 +118,7 @@ public struct RepairPlan: Sendable {
             passStart = now
             nextPass = now + options.passInterval
             queue.overflowed = false
+            isOwed = false
             cursor = nil
             effects.append(list())
         }
@@ -135,6 +140,7 @@ public struct RepairPlan: Sendable {
         guard isListing else { return [] }
         isListing = false
         guard let last = blocks.last else {
+            isLooking = isOwed
             if queue.overflowed { startPassSoon(now) }
             return dispatch(now)
         }
@@ -187,6 +193,8 @@ public struct RepairPlan: Sendable {
     }
 
     private mutating func startPassSoon(_ now: Duration) {
+        isOwed = true
+        isLooking = true
         nextPass = min(nextPass, max(now, passStart + options.shortestPass))
     }
 
