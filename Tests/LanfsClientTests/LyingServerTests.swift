@@ -103,7 +103,8 @@ import Testing
         var members = MemberOptions()
         members.timing.heartbeat = .milliseconds(50)
         members.timing.suspect = .seconds(1)
-        members.repair.rate = 1 << 30
+        // So slow that the blocks are missed before they are back.
+        members.repair.rate = 100 << 10
         members.repair.shortestPass = .milliseconds(100)
         members.repair.passInterval = .milliseconds(500)
         let (cluster, log) = try await Self.servers(members)
