@@ -157,7 +157,7 @@ final class Host {
     func remount() throws {
         let status = try unmount()
         guard status == 0 else { throw Failure("the mount ended with status \(status)") }
-        try startMount(["-vv"])
+        try startMount()
     }
 
     /// kill -9, and what the kernel still shows of the mount is taken away.

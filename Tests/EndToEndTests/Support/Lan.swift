@@ -147,7 +147,7 @@ func onLan(
         let made = try lan.client.lanfs("keygen")
         guard made.status == 0 else { throw Failure("keygen: status \(made.status): \(made.errors)") }
         for (number, server) in lan.servers.enumerated() { try server.startServer(serve + ["--name", "server\(number)"]) }
-        try lan.client.startMount(mount + ["-vv"])
+        try lan.client.startMount(mount)
         try body(lan)
     } catch is ExpectationFailedError {
         Issue.record("the logs of the failure above: \(lan.logs)", sourceLocation: location)

@@ -16,6 +16,8 @@ struct Nemesis {
 
     private let lan: Lan
     private let serve: [String]
+    /// What it may do. A wiped server takes a minute to be replaced.
+    private let repertoire: [Fault]
     private var random: SplitMix64
     private let story: Story
     /// What is to come before anything comes again.
@@ -24,8 +26,9 @@ struct Nemesis {
     /// How often each was done.
     private(set) var count = 0
 
-    init(_ lan: Lan, serve: [String], seed: UInt64, _ story: Story) {
+    init(_ lan: Lan, serve: [String], wipes: Bool, seed: UInt64, _ story: Story) {
         self.lan = lan
+        repertoire = Fault.allCases.filter { wipes || $0 != .wipe }
         self.story = story
         self.serve = serve
         random = SplitMix64(seed: seed)
@@ -33,7 +36,7 @@ struct Nemesis {
 
     /// One fault from its beginning to when the server takes part again.
     mutating func strike() throws {
-        if faults.isEmpty { faults = Fault.allCases.shuffled(using: &random) }
+        if faults.isEmpty { faults = repertoire.shuffled(using: &random) }
         let fault = faults.removeLast()
         let number = random.below(lan.servers.count)
         let server = lan.servers[number]
