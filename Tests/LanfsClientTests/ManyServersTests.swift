@@ -23,9 +23,15 @@ final class Cluster: Sendable {
     /// Where clients are sent that look for a server.
     private let ports = Mutex<[ServerID: Int]>([:])
     private let members: MemberOptions
+    private let hasWalls: Bool
+    private let walls = Mutex<[Int: Wall]>([:])
 
-    init(members: MemberOptions = MemberOptions(), log: any LogHandler = SwiftLogNoOpLogHandler()) {
+    /// - Parameter hasWalls: clients reach each server through a `Wall`.
+    init(
+        members: MemberOptions = MemberOptions(), hasWalls: Bool = false, log: any LogHandler = SwiftLogNoOpLogHandler()
+    ) {
         self.members = members
+        self.hasWalls = hasWalls
         laboratory = Laboratory(log: log)
     }
 
@@ -37,6 +43,12 @@ final class Cluster: Sendable {
             configuration.members = members
             configuration.listen = [.init(host: "127.0.0.1", port: 0)]
             let server = try await Server.start(configuration, logger: laboratory.log)
+            if let wall = walls.withLock({ $0[number] }) {
+                wall.lead(to: server.port)
+            } else if hasWalls {
+                let wall = try await Wall(before: server.port)
+                walls.withLock { $0[number] = wall }
+            }
             running.withLock { $0[number] = server }
             identities.withLock { $0[number] = server.identity }
             visible.withLock { _ = $0.insert(number) }
@@ -60,15 +72,17 @@ final class Cluster: Sendable {
     /// Clients that look for the server find this port.
     func put(_ port: Int, before number: Int) { ports.withLock { $0[identity(number)] = port } }
 
+    func freeze(_ number: Int, _ isFrozen: Bool) { walls.withLock { $0[number] }?.freeze(isFrozen) }
+
     func identity(_ number: Int) -> ServerID { identities.withLock { $0[number] ?? .zero } }
 
     private func places() -> [VolumeServer] {
         let (visible, ports) = (visible.withLock { $0 }, ports.withLock { $0 })
         return running.withLock { running in
             running.sorted { $0.key < $1.key }.filter { visible.contains($0.key) }.map { number, server in
-                VolumeServer(
-                    server: server.identity, name: "\(number)",
-                    endpoints: [.init(host: "127.0.0.1", port: ports[server.identity] ?? server.port)],
+                let port = ports[server.identity] ?? walls.withLock { $0[number] }?.port ?? server.port
+                return VolumeServer(
+                    server: server.identity, name: "\(number)", endpoints: [.init(host: "127.0.0.1", port: port)],
                     capacity: 1 << 33, resolve: { [] })
             }
         }
@@ -94,17 +108,19 @@ final class Cluster: Sendable {
         try await start(numbers.filter { server($0) == nil })
         let volume = try await open(at: [numbers.lowerBound], create: true)
         try await take(in: numbers, to: volume)
-        if keepers > 1 {
-            let next = Keepers(numbers.prefix(keepers).map(identity))
-            volume.update { $0.membership = .keepers(next, version: $0.chain.record.config.version) }
-            if case .failure(let errno) = await volume.commitHousekeeping() { throw errno }
-        }
+        if keepers > 1 { try await move(volume, keepers: numbers.prefix(keepers)) }
         return volume
+    }
+
+    func move(_ volume: Volume, keepers: Range<Int>) async throws {
+        let next = Keepers(keepers.map(identity))
+        volume.update { $0.membership = .keepers(next, version: $0.chain.record.newestConfig.version) }
+        if case .failure(let errno) = await volume.commitHousekeeping() { throw errno }
     }
 
     /// Makes these the servers of the volume, by an ordinary commit.
     func take(in numbers: Range<Int>, to volume: Volume) async throws {
-        var config = volume.current { $0.chain.record.config }
+        var config = volume.current { $0.chain.record.newestConfig }
         config.version += 1
         config.servers = numbers.map { Member(server: identity($0), weight: 1) }.sorted { $0.server < $1.server }
         try await volume.acquireLease()
@@ -307,6 +323,24 @@ final class Cluster: Sendable {
         try await again.save().get()
         #expect(again.current { $0.chain.record.newestConfig.keepers } == next)
         #expect(try await again.close() == nil)
+        await cluster.stopAll()
+    }
+
+    @Test func `is opened where most keepers of an older epoch are gone, and with them the way to the newer ones`() async throws {
+        let cluster = Cluster()
+        let volume = try await cluster.make(of: 0..<5, keepers: 3)
+        try await cluster.move(volume, keepers: 2..<5)
+        try await volume.put(pattern(5000), as: "file")
+        try await volume.save().get()
+        // The register goes on in the new epoch by itself.
+        let deadline = ContinuousClock.now + .seconds(10)
+        while volume.register.epoch < 3, ContinuousClock.now < deadline { try await Task.sleep(for: .milliseconds(20)) }
+        #expect(try await volume.close() == nil)
+        for number in [1, 2] { await cluster.stop(number) }
+        let again = try await cluster.open(at: [0])
+        #expect(again.register.epoch == 3)
+        #expect(try await again.find(VolumePath(names: [Array("file".utf8)]))?.size == 5000)
+        _ = try await again.close()
         await cluster.stopAll()
     }
 

@@ -73,7 +73,7 @@ extension Volume {
         var bytes: [UInt8] = []
         while bytes.count < found.size {
             let more = try await read(file.handle, offset: UInt64(bytes.count), count: 300_000).value()
-            bytes += more.pieces.joined()
+            for piece in more.pieces { bytes += piece }
         }
         return bytes
     }

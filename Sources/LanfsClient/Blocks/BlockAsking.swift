@@ -3,11 +3,12 @@ import LanfsProtocol
 
 /// Questions about blocks as a whole. They go to every server of the volume.
 extension BlockPool {
-    /// A server that is slower than the first by so much is not waited for.
-    private static let slowest = Duration.seconds(2)
+    /// A server that is slower than the first by so much is not waited for; less where a commit may have to wait (B3).
+    private static let patience = Duration.seconds(2)
+    private static let shortPatience = Duration.milliseconds(500)
 
     func free(_ blocks: [BlockID], gcEpoch: UInt64) async throws(VolumeError) {
-        _ = try await askAll(.free(blocks: blocks, gcEpoch: gcEpoch))
+        _ = try await askAll(.free(blocks: blocks, gcEpoch: gcEpoch), patience: Self.shortPatience)
     }
 
     /// What an audit found unreachable (G5).
@@ -50,7 +51,7 @@ extension BlockPool {
 
     func statuses() async throws(VolumeError) -> [(lane: ServerLane, status: ServerStatus)] {
         var statuses: [(lane: ServerLane, status: ServerStatus)] = []
-        for (lane, reply) in try await askAll(.status) {
+        for (lane, reply) in try await askAll(.status, patience: Self.shortPatience) {
             guard case .status(let status) = reply.response else { throw .damaged("the server's answer about its room") }
             statuses.append((lane, status))
         }
@@ -70,13 +71,15 @@ extension BlockPool {
     }
 
     /// Asks every server that is there; with one server, waits for it. Answers once all have, or the slow ones are given up.
-    private func askAll(_ request: Request) async throws(VolumeError) -> [(ServerLane, Reply)] {
+    private func askAll(
+        _ request: Request, patience: Duration = patience
+    ) async throws(VolumeError) -> [(ServerLane, Reply)] {
         if let alone = servers.alone { return [(alone, try await ask(request, of: alone))] }
         let deadline = timeout.map { ContinuousClock.now + $0 }
         while true {
             let changes = servers.changes.count
             let near = servers.placement.members.compactMap { lane in lane.connection.map { (lane, $0) } }
-            let (answers, refusal) = await ask(request, near)
+            let (answers, refusal) = await ask(request, near, patience)
             if !answers.isEmpty { return answers }
             if let refusal { throw .refused(refusal) }
             if servers.isClosed { throw .closed }
@@ -86,31 +89,32 @@ extension BlockPool {
     }
 
     private func ask(
-        _ request: Request, _ near: [(ServerLane, RPCConnection)]
+        _ request: Request, _ near: [(ServerLane, RPCConnection)], _ patience: Duration
     ) async -> (answers: [(ServerLane, Reply)], refusal: Refusal?) {
         enum Event: Sendable {
-            case answered(ServerLane, Reply), lost, late
+            case answered(ServerLane, Reply), lost(ServerLane), late
         }
         return await withTaskGroup(of: Event.self) { group in
             for (lane, connection) in near {
-                group.addTask { (try? await connection.call(request)).map { .answered(lane, $0) } ?? .lost }
+                group.addTask { (try? await connection.call(request)).map { .answered(lane, $0) } ?? .lost(lane) }
             }
             var answers: [(ServerLane, Reply)] = []
             var refusal: Refusal?
-            var left = near.count
-            collecting: while left > 0, let event = await group.next() {
+            let lively = near.filter { !$0.1.isQuiet }
+            var awaited = Set((lively.isEmpty ? near : lively).map(\.0.server))
+            collecting: while !awaited.isEmpty, let event = await group.next() {
                 switch event {
                 case .late: break collecting
-                case .lost: left -= 1
+                case .lost(let lane): awaited.remove(lane.server)
                 case .answered(let lane, let reply):
-                    left -= 1
+                    awaited.remove(lane.server)
                     if case .refused(let reason) = reply.response {
                         if reason.reason != .closing { refusal = reason }
                         continue
                     }
-                    if answers.isEmpty, left > 0 {
+                    if answers.isEmpty, !awaited.isEmpty {
                         group.addTask {
-                            try? await Task.sleep(for: Self.slowest)
+                            try? await Task.sleep(for: patience)
                             return .late
                         }
                     }

@@ -11,21 +11,52 @@ final class BlockPool: Sendable {
     private static let flushAfter = 8 << 20
     /// A server that others have overtaken by so much gives its place to the next in rank (B3).
     private static let patience = Duration.seconds(1)
+    /// How often a flush that waits looks whether servers have gone quiet.
+    private static let interval = Duration.milliseconds(250)
+
+    /// Larger blocks go to one server that passes them on to the others (B2). What is small is sooner there when each gets it
+    /// from here.
+    private static let sentToEach = 64 << 10
+    /// So long after the first server has a block the next should have it from there, while nothing else comes along.
+    private static let passingPatience = Duration.milliseconds(400)
+    /// A chain that did not work is not used for so long.
+    private static let chainMemory = Duration.seconds(10)
+
+    fileprivate struct Chain: Hashable {
+        let head: ServerID
+        let rest: [ServerID]
+    }
+
+    fileprivate struct ChainState {
+        var underWay = 0
+        /// When the last block came through, or the first was sent.
+        var movedAt = ContinuousClock.now
+        var brokenAt: ContinuousClock.Instant?
+    }
+
+    fileprivate struct Target {
+        let server: ServerID
+        let since: ContinuousClock.Instant
+    }
 
     fileprivate struct Upload {
         let bytes: ByteBuffer
         var gcEpoch: UInt64
         /// The servers it was given to, in that order.
-        var targets: [ServerID] = []
+        var targets: [Target] = []
         /// Those that have it on disk, by their own word (B2).
         var stored: [ServerID] = []
         var refusals: [ServerID: Refusal] = [:]
+        /// Where it is being passed on.
+        var chain: Chain?
         /// When the first of them said so.
         var storedAt: ContinuousClock.Instant?
     }
 
     fileprivate struct State {
         var uploads: [BlockID: Upload] = [:]
+        /// Those under way, and those that did not work lately.
+        var chains: [Chain: ChainState] = [:]
         var bytes = 0
         /// Memory of large blocks that are stored, for those that come.
         var spares: [ByteBuffer] = []
@@ -51,6 +82,7 @@ final class BlockPool: Sendable {
             upload.gcEpoch = gcEpoch
             upload.targets = []
             upload.stored = []
+            upload.chain = nil
             upload.storedAt = nil
             uploads[block.id] = upload
             return true
@@ -81,23 +113,30 @@ final class BlockPool: Sendable {
     /// - Throws: what keeps the servers from storing anything, once no room is left here.
     func upload(_ block: SealedBlock, gcEpoch: UInt64) async throws(VolumeError) {
         try await waitForRoom()
-        for lane in take(block, gcEpoch: gcEpoch) { lane.send(block.id) }
+        let (lanes, chain) = take(block, gcEpoch: gcEpoch)
+        if let chain {
+            lanes.first?.pass(block.id, to: chain.rest)
+        } else {
+            for lane in lanes { lane.send(block.id) }
+        }
         flushInBackground()
     }
 
     /// Takes a block in without waiting: it can be read back at once, and the next flush or commit sends it.
     func hold(_ block: SealedBlock, gcEpoch: UInt64) { _ = take(block, gcEpoch: gcEpoch, isHeld: true) }
 
-    /// - Returns: the servers it is to be sent to now.
-    private func take(_ block: SealedBlock, gcEpoch: UInt64, isHeld: Bool = false) -> [ServerLane] {
+    /// - Returns: the servers it is to be sent to now, each or the first for all.
+    private func take(_ block: SealedBlock, gcEpoch: UInt64, isHeld: Bool = false) -> ([ServerLane], Chain?) {
         let placement = servers.placement
         return state.withLock { state in
-            guard state.take(block, gcEpoch: gcEpoch) else { return [] }
+            guard state.take(block, gcEpoch: gcEpoch) else { return ([], nil) }
             if !isHeld {
                 state.bytesSinceFlush += block.bytes.readableBytes
                 state.window = servers.window
             }
-            return state.place(block.id, by: placement, now: .now)
+            let now = ContinuousClock.now
+            let lanes = state.place(block.id, by: placement, now: now)
+            return (lanes, isHeld ? nil : state.chain(block.id, along: lanes, now: now))
         }
     }
 
@@ -169,7 +208,7 @@ final class BlockPool: Sendable {
             let changes = changes.count
             let placement = servers.placement
             let now = ContinuousClock.now
-            let look = state.withLock { $0.look(at: blocks, placement, now: now, patience: Self.patience) }
+            let look = state.withLock { $0.look(at: blocks, placement, now: now) }
             // Others take their places at once.
             if look.late.count(where: { servers.lane(of: $0)?.lags() ?? false }) > 0 { continue }
             for (server, blocks) in look.work { servers.lane(of: server)?.flush(blocks) }
@@ -212,6 +251,8 @@ final class BlockPool: Sendable {
             state.withLock { state in
                 for block in blocks { state.uploads[block]?.refusals[lane.server] = refusal }
             }
+        case .passed(let block, let gcEpoch, let servers, let failed):
+            passed(block, gcEpoch, along: Chain(head: lane.server, rest: servers), failed: failed)
         case .moved: break
         }
         changes.happened()
@@ -228,7 +269,7 @@ final class BlockPool: Sendable {
                 state.uploads[block] = upload
                 guard upload.copies(placement) >= placement.required else { continue }
                 state.forget(block, upload)
-                for target in upload.targets where !upload.stored.contains(target) { rest.append((block, target)) }
+                for target in upload.missing { rest.append((block, target.server)) }
             }
             if state.uploads.isEmpty { state.spares = [] }
             defer { state.waitersForRoom = [] }
@@ -236,6 +277,23 @@ final class BlockPool: Sendable {
         }
         for (block, target) in rest { servers.lane(of: target)?.drop(block) }
         for waiter in waiters { waiter.resume(returning: .success(true)) }
+    }
+
+    private func passed(_ block: BlockID, _ gcEpoch: UInt64, along chain: Chain, failed: [ServerID]) {
+        let isAwaited = state.withLock { state in
+            state.noteEnd(of: chain, isWhole: failed.isEmpty, now: .now)
+            guard let upload = state.uploads[block], upload.gcEpoch == gcEpoch, upload.chain == chain else { return false }
+            state.uploads[block]?.chain = nil
+            return true
+        }
+        guard isAwaited else { return }
+        for lane in chain.rest.compactMap(servers.lane) {
+            let isThere = !failed.contains(lane.server)
+            lane.stopExpecting(block, gcEpoch: gcEpoch, isThere: isThere)
+            if !isThere { lane.send(block) }
+            // Somebody may wait for it.
+            lane.flush([])
+        }
     }
 
     /// One line when writes have to wait for servers, one when they go on.
@@ -284,6 +342,9 @@ extension BlockPool {
 extension BlockPool.Upload {
     /// Those that count.
     func copies(_ placement: Servers.Placement) -> Int { stored.count { placement.isActive($0) } }
+
+    /// Those that do not have it yet.
+    var missing: [BlockPool.Target] { targets.filter { !stored.contains($0.server) } }
 }
 
 extension BlockPool.State {
@@ -305,8 +366,8 @@ extension BlockPool.State {
         var fresh: [ServerLane] = []
         func give(_ lane: ServerLane) {
             missing -= 1
-            guard !upload.targets.contains(lane.server) else { return }
-            upload.targets.append(lane.server)
+            guard !upload.targets.contains(where: { $0.server == lane.server }) else { return }
+            upload.targets.append(BlockPool.Target(server: lane.server, since: now))
             lane.hold(block, upload.bytes, gcEpoch: upload.gcEpoch)
             fresh.append(lane)
         }
@@ -317,11 +378,56 @@ extension BlockPool.State {
         return fresh
     }
 
+    /// B2: one copy leaves this machine, where the first server can pass it on.
+    mutating func chain(
+        _ block: BlockID, along lanes: [ServerLane], now: ContinuousClock.Instant
+    ) -> BlockPool.Chain? {
+        guard let head = lanes.first, lanes.count > 1, lanes.allSatisfy(\.isWilling),
+            let size = uploads[block]?.bytes.readableBytes, size > BlockPool.sentToEach
+        else { return nil }
+        let chain = BlockPool.Chain(head: head.server, rest: lanes.dropFirst().map(\.server))
+        var known = chains[chain] ?? BlockPool.ChainState()
+        if let brokenAt = known.brokenAt {
+            if now - brokenAt < BlockPool.chainMemory { return nil }
+            known = BlockPool.ChainState()
+        }
+        if known.underWay == 0 { known.movedAt = now }
+        known.underWay += 1
+        chains[chain] = known
+        uploads[block]?.chain = chain
+        for lane in lanes { lane.expect(block) }
+        return chain
+    }
+
+    mutating func noteEnd(of chain: BlockPool.Chain, isWhole: Bool, now: ContinuousClock.Instant) {
+        guard var known = chains[chain] else { return }
+        known.underWay = max(0, known.underWay - 1)
+        known.movedAt = now
+        if !isWhole { known.brokenAt = now }
+        chains[chain] = known.underWay == 0 && known.brokenAt == nil ? nil : known
+    }
+
+    /// The servers that must get the block from here after all: the first one is in trouble, or has it and does not bring it
+    /// to the next (B3).
+    private mutating func breakChain(
+        of block: BlockID, _ placement: Servers.Placement, now: ContinuousClock.Instant
+    ) -> [ServerLane] {
+        guard let upload = uploads[block], let chain = upload.chain, let known = chains[chain] else { return [] }
+        let lanes = placement.ranking(of: block)
+        let isGoing = lanes.contains { $0.server == chain.head && $0.isWilling } && upload.refusals[chain.head] == nil
+        let isStuck = upload.storedAt.map { now - max($0, known.movedAt) >= BlockPool.passingPatience } ?? false
+        guard !isGoing || isStuck else { return [] }
+        uploads[block]?.chain = nil
+        chains[chain]?.brokenAt = now
+        return lanes.filter { chain.rest.contains($0.server) }
+    }
+
     /// What is left to do for these blocks.
     fileprivate mutating func look(
-        at blocks: [BlockID], _ placement: Servers.Placement, now: ContinuousClock.Instant, patience: Duration
+        at blocks: [BlockID], _ placement: Servers.Placement, now: ContinuousClock.Instant
     ) -> BlockPool.Look {
         var look = BlockPool.Look()
+        if !placement.isAlone { look.nextLook = now + BlockPool.interval }
         for block in blocks {
             guard let upload = uploads[block] else { continue }
             if upload.copies(placement) >= placement.required {
@@ -331,16 +437,17 @@ extension BlockPool.State {
             }
             look.isDone = false
             if let storedAt = upload.storedAt {
-                if now - storedAt >= patience {
-                    look.late.formUnion(upload.targets.filter { !upload.stored.contains($0) })
-                } else {
-                    look.nextLook = min(look.nextLook ?? storedAt + patience, storedAt + patience)
+                for target in upload.missing where now - max(storedAt, target.since) >= BlockPool.patience {
+                    look.late.insert(target.server)
                 }
+            }
+            for lane in breakChain(of: block, placement, now: now) {
+                lane.stopExpecting(block, gcEpoch: upload.gcEpoch, isThere: false)
             }
             _ = place(block, by: placement, now: now)
             guard let placed = uploads[block] else { continue }
-            for target in placed.targets where !placed.stored.contains(target) && placed.refusals[target] == nil {
-                look.work[target, default: []].append(block)
+            for target in placed.missing where placed.refusals[target.server] == nil {
+                look.work[target.server, default: []].append(block)
             }
             let possible = placement.ranking(of: block).filter { placed.refusals[$0.server] == nil }
             let reachable = possible.count { $0.connection != nil }

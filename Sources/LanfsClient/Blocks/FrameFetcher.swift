@@ -6,35 +6,34 @@ final class FrameFetcher: Sendable {
     /// Opened where they arrive; more are opened on any core.
     static let few = 2
 
-    typealias Fetch = Task<Result<Void, VolumeError>, Never>
-
     private let underWay = Mutex<[FrameCache.Name: Fetch]>([:])
 
     /// The fetches that together bring all of `frames`, started where they were not under way.
-    func tasks(for frames: [FrameRef], of volume: Volume) -> [Fetch] {
+    func fetches(of frames: [FrameRef], for volume: Volume) -> [Fetch] {
         underWay.withLock { underWay in
-            var tasks: [Fetch] = []
+            var fetches: [Fetch] = []
             var run: [FrameRef] = []
             func start() {
                 guard !run.isEmpty else { return }
                 let frames = run
                 run = []
-                let task = Fetch.detached(executorPreference: frames.count <= Self.few ? volume.executor : nil) {
-                    await self.fetch(frames, for: volume)
+                let fetch = Fetch()
+                Task.detached(executorPreference: frames.count <= Self.few ? volume.executor : nil) {
+                    fetch.finish(await self.fetch(frames, for: volume))
                 }
-                for frame in frames { underWay[frame.name] = task }
-                tasks.append(task)
+                for frame in frames { underWay[frame.name] = fetch }
+                fetches.append(fetch)
             }
             for frame in frames {
-                if let task = underWay[frame.name] {
-                    if tasks.last != task { tasks.append(task) }
+                if let fetch = underWay[frame.name] {
+                    if fetches.last !== fetch { fetches.append(fetch) }
                     continue
                 }
                 if let last = run.last, !frame.follows(last) { start() }
                 run.append(frame)
             }
             start()
-            return tasks
+            return fetches
         }
     }
 
@@ -54,6 +53,40 @@ final class FrameFetcher: Sendable {
             for frame in frames { underWay[frame.name] = nil }
         }
         return result
+    }
+}
+
+/// A fetch that any number of readers wait for; it goes on when one of them gives up.
+final class Fetch: Sendable {
+    typealias Outcome = Result<Void, VolumeError>
+
+    private struct State {
+        var outcome: Outcome?
+        var waits: [OneWait<Outcome>] = []
+    }
+
+    private let state = Mutex(State())
+
+    /// `nil` when the asking task was cancelled.
+    var outcome: Outcome? {
+        get async {
+            let wait = OneWait<Outcome>()
+            let outcome = state.withLock { state in
+                if state.outcome == nil { state.waits.append(wait) }
+                return state.outcome
+            }
+            if let outcome { return outcome }
+            return await wait.value
+        }
+    }
+
+    func finish(_ outcome: Outcome) {
+        let waits = state.withLock { state in
+            state.outcome = outcome
+            defer { state.waits = [] }
+            return state.waits
+        }
+        for wait in waits { wait.finish(outcome) }
     }
 }
 

@@ -22,6 +22,8 @@ struct RegisterPlace: Equatable, Sendable {
 struct RegisterQueries: Sendable {
     /// For keepers that were away when their epoch began.
     private static let patience = Duration.seconds(60)
+    /// After this long without an answer of the keepers that one knows others are asked who they are.
+    private static let keepersPatience = Duration.seconds(2)
 
     let volume: VolumeID
     let sender: ProposerID
@@ -143,6 +145,57 @@ struct RegisterQueries: Sendable {
                 // It may have begun at some of its keepers only.
                 if record.opens(epoch) { try await open(record, until: deadline) }
             }
+        }
+    }
+
+    /// As `newest`, where `record` may be of keepers most of which are lost: others of the servers may know who came after
+    /// them.
+    func newestAnywhere(
+        from record: RootRecord, until deadline: ContinuousClock.Instant
+    ) async throws(VolumeError) -> Newest {
+        servers.reach(record.newestConfig.servers.map(\.server))
+        let outcome = await withTaskGroup(of: Result<Newest, VolumeError>?.self) { group in
+            group.addTask { await attempt(from: record, in: record.epoch, until: deadline) }
+            group.addTask {
+                guard (try? await Task.sleep(for: Self.keepersPatience)) != nil,
+                    let (later, epoch) = await laterRecord(than: record.epoch)
+                else { return nil }
+                return await attempt(from: later, in: epoch, until: deadline)
+            }
+            var failure = VolumeError.timedOut
+            for await outcome in group {
+                switch outcome {
+                case .success?:
+                    group.cancelAll()
+                    return outcome
+                case .failure(let error)?: failure = error
+                case nil: break
+                }
+            }
+            return .failure(failure)
+        }
+        guard let outcome else { throw .timedOut }
+        return try outcome.get()
+    }
+
+    private func attempt(
+        from record: RootRecord, in epoch: UInt64, until deadline: ContinuousClock.Instant
+    ) async -> Result<Newest, VolumeError> {
+        do throws(VolumeError) {
+            return .success(try await newest(from: record, in: epoch, until: deadline))
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    /// What a server that can be reached has accepted in the newest epoch after this one.
+    private func laterRecord(than epoch: UInt64) async -> (RootRecord, UInt64)? {
+        let near = servers.lanes.filter { $0.connection != nil }
+        return await withTaskGroup(of: Standing?.self) { group in
+            for lane in near { group.addTask { await standing(of: lane.server) } }
+            var newest: (RootRecord, UInt64)?
+            for await case .record(let record, let its)? in group where its > newest?.1 ?? epoch { newest = (record, its) }
+            return newest
         }
     }
 

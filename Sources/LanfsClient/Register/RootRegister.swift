@@ -43,12 +43,18 @@ final class RootRegister: Sendable {
         var isMoving = false
         var acquiring: [CheckedContinuation<RootRecord?, Never>] = []
         var committing: CheckedContinuation<CommitOutcome, Never>?
-        var wakeGeneration: UInt64 = 0
+        /// When the proposer wants to hear the time, and for when a timer is set: that one may be earlier, never later.
+        var wake: Duration?
+        var timer: Duration?
         var isHeld = false
         var toldEnd: Duration?
         var isClosed = false
         var releasesUnderWay = 0
         var waitingForRelease: [CheckedContinuation<Void, Never>] = []
+        var waitingForCommit: [CheckedContinuation<Bool, Never>] = []
+
+        /// Fewer keepers know of it than the next client needs.
+        var isReleasing: Bool { releasesUnderWay > proposer.keepers.members.count - proposer.keepers.quorum }
     }
 
     private let state: Mutex<State>
@@ -114,12 +120,14 @@ final class RootRegister: Sendable {
         if mayRelease { step(.release) }
     }
 
-    /// Releases, and returns once the keepers know (L2): the next client, or this one started again, need not wait.
+    /// Releases, and returns once the keepers know (L2): the next client, or this one started again, need not wait. A commit
+    /// under way is finished first: a lease that is not given back keeps others out for all its length.
     func releaseAndWait() async {
+        while await waitsForCommit() {}
         release()
         await withCheckedContinuation { continuation in
             let isDone = state.withLock { state in
-                guard state.releasesUnderWay > 0 else { return true }
+                guard state.isReleasing else { return true }
                 state.waitingForRelease.append(continuation)
                 return false
             }
@@ -127,10 +135,22 @@ final class RootRegister: Sendable {
         }
     }
 
+    /// Whether a commit was under way; it is not any more.
+    private func waitsForCommit() async -> Bool {
+        await withCheckedContinuation { continuation in
+            let isIdle = state.withLock { state in
+                guard state.committing != nil else { return true }
+                state.waitingForCommit.append(continuation)
+                return false
+            }
+            if isIdle { continuation.resume(returning: false) }
+        }
+    }
+
     private func finishRelease() {
         let waiting = state.withLock { state in
             state.releasesUnderWay -= 1
-            guard state.releasesUnderWay == 0 else { return [CheckedContinuation<Void, Never>]() }
+            guard !state.isReleasing else { return [CheckedContinuation<Void, Never>]() }
             defer { state.waitingForRelease = [] }
             return state.waitingForRelease
         }
@@ -140,17 +160,18 @@ final class RootRegister: Sendable {
     /// Releases, and answers nobody from now on.
     func close() {
         release()
-        let (waiting, committing) = state.withLock { state in
+        let (waiting, committing, releasing) = state.withLock { state in
             state.isClosed = true
             state.isHeld = false
-            state.wakeGeneration += 1
             defer {
                 state.acquiring = []
                 state.committing = nil
+                state.waitingForCommit = []
             }
-            return (state.acquiring, state.committing)
+            return (state.acquiring, state.committing, state.waitingForCommit)
         }
         for continuation in waiting { continuation.resume(returning: nil) }
+        for continuation in releasing { continuation.resume(returning: true) }
         // P5: nobody will hear what became of it.
         committing?.resume(returning: .unknown)
         sink.finish()
@@ -203,15 +224,8 @@ final class RootRegister: Sendable {
                 }
             }
         case .wake(let time):
-            let generation = state.withLock { state in
-                state.wakeGeneration += 1
-                return state.wakeGeneration
-            }
-            // No task with a sleep: that would wake another thread for each commit.
-            eventLoop.scheduleTask(in: TimeAmount(time - now)) { [weak self] in
-                guard let self, self.state.withLock({ $0.wakeGeneration == generation }) else { return }
-                self.step(.tick)
-            }
+            state.withLock { $0.wake = time }
+            setTimer()
         case .acquired(let record): finishAcquiring(record)
         case .committed(let record):
             finishCommit(.committed(record))
@@ -227,6 +241,30 @@ final class RootRegister: Sendable {
         case .moved(let record, let epoch): move(after: record, to: epoch)
         case .expired, .wanted: break
         }
+    }
+
+    /// Each commit moves the proposer's time to be woken: usually to later than a timer is set for, which then sets itself
+    /// again. No task with a sleep: that would wake another thread.
+    private func setTimer() {
+        let time = state.withLock { state -> Duration? in
+            guard let wake = state.wake, state.timer.map({ wake < $0 }) ?? true else { return nil }
+            state.timer = wake
+            return wake
+        }
+        guard let time else { return }
+        eventLoop.scheduleTask(in: TimeAmount(time - now)) { [weak self] in self?.timerFired(time) }
+    }
+
+    private func timerFired(_ time: Duration) {
+        let isDue = state.withLock { state in
+            // An earlier one was set after it.
+            guard state.timer == time else { return false }
+            state.timer = nil
+            guard let wake = state.wake, wake <= now else { return false }
+            state.wake = nil
+            return true
+        }
+        if isDue { step(.tick) } else { setTimer() }
     }
 
     /// M2 (4): goes on in the next epoch. Who sealed goes on holding the lease there.
@@ -261,11 +299,15 @@ final class RootRegister: Sendable {
     }
 
     private func finishCommit(_ outcome: CommitOutcome) {
-        let continuation = state.withLock { state in
-            defer { state.committing = nil }
-            return state.committing
+        let (continuation, waiting) = state.withLock { state in
+            defer {
+                state.committing = nil
+                state.waitingForCommit = []
+            }
+            return (state.committing, state.waitingForCommit)
         }
         continuation?.resume(returning: outcome)
+        for continuation in waiting { continuation.resume(returning: true) }
     }
 }
 
@@ -289,7 +331,8 @@ extension RootRegister.State {
             case .send, .wake, .committed, .tooLarge, .troubled: break
             }
         }
-        if isHeld, let end = proposer.leaseEnd, end != toldEnd {
+        // An end that is a little too early is on the safe side (L1), and each commit moves it.
+        if isHeld, let end = proposer.leaseEnd, toldEnd.map({ end < $0 || end - $0 > .seconds(1) }) ?? true {
             toldEnd = end
             events.append(.leaseMoved)
         }

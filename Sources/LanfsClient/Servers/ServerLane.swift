@@ -13,6 +13,8 @@ final class ServerLane: Sendable {
         case stored([(block: BlockID, gcEpoch: UInt64)])
         /// The server does not take these.
         case refused([BlockID], Refusal)
+        /// It has passed a block with this tag on to these, but not to those that failed, as far as it knows.
+        case passed(BlockID, gcEpoch: UInt64, to: [ServerID], failed: [ServerID])
         /// The server came or went.
         case moved
     }
@@ -26,6 +28,9 @@ final class ServerLane: Sendable {
     private static let missesAtMost = 3
     /// After a refusal others are asked first for so long.
     private static let refusalMemory = Duration.seconds(5)
+    /// As long as nothing that it owes comes from it others are asked first (B3). A block takes a second where 8 Mbit/s are
+    /// all there is.
+    private static let patience = Duration.seconds(2)
 
     private struct Upload {
         let bytes: ByteBuffer
@@ -36,6 +41,10 @@ final class ServerLane: Sendable {
         var isSent = false
         /// Somebody waits until it is on the disk.
         var isAwaited = false
+        /// It takes part in a chain and is not there yet: neither sent nor flushed from here.
+        var isPassedOn = false
+        /// Another server has brought it there.
+        var wasPassedOn = false
         var misses = 0
         /// Grows each time it is sent: a flush vouches for the sending it followed, not for a later one.
         var attempt: UInt64 = 0
@@ -61,8 +70,22 @@ final class ServerLane: Sendable {
         /// It keeps a connection open but takes nothing new: it stops, or it has not answered for long.
         var leaving: UInt64?
         var isLagging = false
+        /// Answers about blocks that it owes, and when the last one came, or the first of them was asked for.
+        var owed = 0
+        var answeredAt = ContinuousClock.now
         var refusedAt: ContinuousClock.Instant?
         var speed = AnswerSpeed()
+
+        mutating func asked() {
+            if owed == 0 { answeredAt = .now }
+            owed += 1
+        }
+
+        mutating func answered() {
+            owed -= 1
+            answeredAt = .now
+            if owed == 0 { isLagging = false }
+        }
 
         /// So many bytes were made durable in this time.
         mutating func note(_ bytes: Int, in time: Duration) {
@@ -100,19 +123,22 @@ final class ServerLane: Sendable {
 
     /// Whether a new block is best sent here, as far as one knows.
     var isWilling: Bool {
-        guard connection != nil else { return false }
+        guard let connection, !connection.isQuiet else { return false }
         return state.withLock { state in
-            !state.isLagging && state.refusedAt.map { ContinuousClock.now - $0 > Self.refusalMemory } ?? true
+            let now = ContinuousClock.now
+            if state.isLagging || state.owed > 0 && now - state.answeredAt > Self.patience { return false }
+            return state.refusedAt.map { now - $0 > Self.refusalMemory } ?? true
         }
     }
 
-    /// It owes an answer that others gave long ago.
+    /// Others gave long ago an answer that it still owes; until it has given all it is not asked for more.
     ///
     /// - Returns: whether that is news.
     func lags() -> Bool {
         state.withLock { state in
-            defer { state.isLagging = true }
-            return !state.isLagging
+            guard !state.isLagging, state.owed > 0 else { return false }
+            state.isLagging = true
+            return true
         }
     }
 
@@ -132,6 +158,7 @@ final class ServerLane: Sendable {
             guard upload.gcEpoch < gcEpoch else { return }
             upload.gcEpoch = gcEpoch
             upload.connection = nil
+            upload.isPassedOn = false
             upload.attempt += 1
             state.uploads[block] = upload
         }
@@ -140,6 +167,55 @@ final class ServerLane: Sendable {
     /// Sends a block that was taken in, if the server is there.
     func send(_ block: BlockID) {
         if let connection { send([block], on: connection) }
+    }
+
+    /// A block that was taken in goes along a chain: to this server by `pass`, or to it from another server.
+    func expect(_ block: BlockID) {
+        state.withLock { $0.uploads[block]?.isPassedOn = true }
+    }
+
+    /// Sends a block that was expected, to be passed on to these (B2). A report tells what came of it.
+    func pass(_ block: BlockID, to servers: [ServerID]) {
+        let (gcEpoch, isAwaited) = state.withLock { state in
+            state.uploads[block]?.isPassedOn = false
+            return (state.uploads[block]?.gcEpoch, state.uploads[block]?.isAwaited ?? false)
+        }
+        guard let gcEpoch else { return }
+        defer { if isAwaited { flush([]) } }
+        let tell: @Sendable ([ServerID]) -> Void = { [self] failed in
+            report(self, .passed(block, gcEpoch: gcEpoch, to: servers, failed: failed))
+        }
+        guard let connection, let (upload, sending) = begin(block, on: connection) else { return tell(servers) }
+        let request = Request.pass(
+            block: block, length: UInt32(upload.bytes.readableBytes), gcEpoch: upload.gcEpoch, to: servers)
+        connection.call(request, payload: upload.bytes) { [self] result in
+            switch try? result.get().response {
+            case .done: tell([])
+            case .passed(let failed):
+                if failed.contains(server) { forgetSent([sending]) }
+                tell(failed)
+            default:
+                forgetSent([sending])
+                tell(servers)
+            }
+        }
+        isSent(sending)
+    }
+
+    /// It was brought, or has to be sent from here.
+    func stopExpecting(_ block: BlockID, gcEpoch: UInt64, isThere: Bool) {
+        let connection = connection?.number
+        state.withLock { state in
+            guard var upload = state.uploads[block], upload.isPassedOn, upload.gcEpoch == gcEpoch else { return }
+            upload.isPassedOn = false
+            if isThere {
+                upload.connection = connection
+                upload.isSent = connection != nil
+                upload.wasPassedOn = true
+                upload.attempt += 1
+            }
+            state.uploads[block] = upload
+        }
     }
 
     /// Enough other servers have it.
@@ -152,32 +228,44 @@ final class ServerLane: Sendable {
     private func send(_ blocks: [BlockID], on connection: RPCConnection) -> [Sending] {
         let name = connection.number
         for block in blocks {
-            let upload = state.withLock { state -> Upload? in
-                guard var upload = state.uploads[block], upload.connection != name else { return nil }
-                upload.connection = name
-                upload.isSent = false
-                upload.attempt += 1
-                state.uploads[block] = upload
-                return upload
-            }
-            guard let upload else { continue }
-            let sending = Sending(block: block, attempt: upload.attempt)
+            guard let (upload, sending) = begin(block, on: connection) else { continue }
             let request = Request.put(
                 block: block, length: UInt32(upload.bytes.readableBytes), gcEpoch: upload.gcEpoch)
+            state.withLock { $0.asked() }
             connection.call(request, payload: upload.bytes) { result in
+                self.state.withLock { $0.answered() }
                 // The flush that comes after it says why.
                 if case .success(let reply) = result, case .done = reply.response { return }
                 self.forgetSent([sending])
             }
-            state.withLock { state in
-                if state.uploads[block]?.isAttempt(sending) ?? false { state.uploads[block]?.isSent = true }
-            }
+            isSent(sending)
         }
         return state.withLock { state in
             blocks.compactMap { block -> Sending? in
                 guard let upload = state.uploads[block], upload.connection == name, upload.isSent else { return nil }
                 return Sending(block: block, attempt: upload.attempt)
             }
+        }
+    }
+
+    /// `nil`: there is nothing to send, or it is on this connection's way already.
+    private func begin(_ block: BlockID, on connection: RPCConnection) -> (Upload, Sending)? {
+        state.withLock { state in
+            guard var upload = state.uploads[block], upload.connection != connection.number, !upload.isPassedOn else {
+                return nil
+            }
+            upload.connection = connection.number
+            upload.isSent = false
+            upload.wasPassedOn = false
+            upload.attempt += 1
+            state.uploads[block] = upload
+            return (upload, Sending(block: block, attempt: upload.attempt))
+        }
+    }
+
+    private func isSent(_ sending: Sending) {
+        state.withLock { state in
+            if state.uploads[sending.block]?.isAttempt(sending) ?? false { state.uploads[sending.block]?.isSent = true }
         }
     }
 
@@ -210,7 +298,7 @@ final class ServerLane: Sendable {
 
     private func nextToFlush() -> [BlockID]? {
         state.withLock { state in
-            let blocks = state.uploads.lazy.filter(\.value.isAwaited).map(\.key).prefix(Request.blockLimit)
+            let blocks = state.uploads.lazy.filter { $0.value.isAwaited && !$0.value.isPassedOn }.map(\.key).prefix(Request.blockLimit)
             guard blocks.isEmpty else { return Array(blocks) }
             state.isFlushing = false
             return nil
@@ -275,7 +363,9 @@ final class ServerLane: Sendable {
         _ request: Request, payload: ByteBuffer? = nil, on connection: RPCConnection,
         _ completion: @escaping @Sendable (Result<Reply, NetworkError>) -> Void
     ) {
+        state.withLock { $0.asked() }
         connection.call(request, payload: payload) { result in
+            self.state.withLock { $0.answered() }
             if case .success(let reply) = result, case .refused = reply.response {
                 self.forgetSent(on: connection.number)
             }
@@ -308,11 +398,10 @@ final class ServerLane: Sendable {
             let stored = sendings.compactMap { sending -> (block: BlockID, gcEpoch: UInt64)? in
                 guard let upload = state.uploads[sending.block], upload.isAttempt(sending) else { return nil }
                 state.uploads[sending.block] = nil
-                bytes += upload.bytes.readableBytes
+                if !upload.wasPassedOn { bytes += upload.bytes.readableBytes }
                 return (sending.block, upload.gcEpoch)
             }
             if let start { state.note(bytes, in: ContinuousClock.now - start) }
-            state.isLagging = false
             state.refusedAt = nil
             return stored
         }

@@ -19,16 +19,20 @@ extension Volume {
     private func acquireLeaseInTurn() async throws(VolumeError) {
         try await leaseLock.withLock { () async throws(VolumeError) in
             guard current({ $0.leaseEnd.map { ContinuousClock.now >= $0 } ?? true }) else { return }
-            // Nothing counts on the lease before its root is loaded.
-            update { $0.leaseEnd = nil }
-            guard let record = await register.acquire() else { throw .closed }
-            let base = current { $0.chain.record }
-            if !(record.sequence == base.sequence && record.sameValue(as: base)) {
-                try await takeOver(record)
-            }
-            let end = register.leaseEnd
-            update { $0.leaseEnd = end }
+            try await whileNobodyWrites { () async throws(VolumeError) in }
         }
+    }
+
+    /// Gets the lease and its root and runs `body` before anybody may count on them. Under `leaseLock`.
+    func whileNobodyWrites(_ body: () async throws(VolumeError) -> Void) async throws(VolumeError) {
+        // Nothing counts on the lease before its root is loaded.
+        update { $0.leaseEnd = nil }
+        guard let record = await register.acquire() else { throw .closed }
+        let base = current { $0.chain.record }
+        if !(record.sequence == base.sequence && record.sameValue(as: base)) { try await takeOver(record) }
+        try await body()
+        let end = register.leaseEnd
+        update { $0.leaseEnd = end }
     }
 
     /// The root moved while this client did not hold the lease.

@@ -24,10 +24,9 @@ extension Volume {
     /// Fetches frames of file data into memory, neighbours of one block in one request, each frame once however many
     /// ask for it at the same time.
     func loadFrames(_ frames: [FrameRef]) async throws(VolumeError) {
-        for task in fetcher.tasks(for: frames, of: self) {
-            // Others may want the same frames: the fetch goes on when this reader gives up.
-            guard let result = await patiently(upTo: nil, on: executor, { await task.value }) else { throw .failed(.interrupted) }
-            try result.get()
+        for fetch in fetcher.fetches(of: frames, for: self) {
+            guard let outcome = await fetch.outcome else { throw .failed(.interrupted) }
+            try outcome.get()
         }
     }
 
@@ -38,7 +37,7 @@ extension Volume {
             guard let missing = try? await self.run({ (state) throws(Pause) in
                 try state.missingFrames(of: inode, in: range)
             }) else { return }
-            _ = self.fetcher.tasks(for: missing, of: self)
+            _ = self.fetcher.fetches(of: missing, for: self)
         }
     }
 

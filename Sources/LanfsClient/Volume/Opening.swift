@@ -54,7 +54,7 @@ extension Volume {
             let deadline = ContinuousClock.now + (options.timeout ?? patience)
             let record = try await record(id, key, places, create: create, options, memory, queries, until: deadline)
 
-            let newest = try await queries.newest(from: record, until: deadline)
+            let newest = try await queries.newestAnywhere(from: record, until: deadline)
             let place = newest.place
             let register = RootRegister(
                 proposer: Proposer(
@@ -156,8 +156,8 @@ extension Volume {
         try await refreshRoom()
         servers.rememberAddresses()
         if !options.readOnly {
-            try await takeUpSetAside()
-            // With too few servers to write, reading must not wait for it.
+            // With too few servers to write, reading must not wait for either.
+            try await takeUpSetAsideInTime()
             _ = await patiently(upTo: .seconds(10), on: nil) { await self.releaseDeadSessions() }
         }
         servers.watch()
@@ -167,6 +167,22 @@ extension Volume {
             tendMembershipNowAndThen()
         }
         if record.sequence == 0, !options.readOnly { try await formatIfEmpty() }
+    }
+
+    private func takeUpSetAsideInTime() async throws(VolumeError) {
+        let outcome = await patiently(upTo: .seconds(10), on: nil) { () async -> Result<Void, VolumeError> in
+            do throws(VolumeError) {
+                return .success(try await self.takeUpSetAside())
+            } catch {
+                self.log.error("work that an earlier session set aside is not saved yet: \(error)")
+                return .failure(error)
+            }
+        }
+        guard let outcome else {
+            return log.warning(
+                "changes wait until work of an earlier session is saved, for which too few servers can be reached. What is stored can be read")
+        }
+        try outcome.get()
     }
 
     /// A volume whose creator died between its first record and its first commit has no root directory yet.

@@ -15,15 +15,11 @@ func patiently<Value: Sendable>(
             wait.finish(nil)
         }
     }
-    return await withTaskCancellationHandler {
-        await withCheckedContinuation { wait.begin($0) }
-    } onCancel: {
-        wait.finish(nil)
-    }
+    return await wait.value
 }
 
 /// One continuation, resumed by whoever comes first.
-private final class OneWait<Value: Sendable>: Sendable {
+final class OneWait<Value: Sendable>: Sendable {
     private enum State {
         case idle
         case waiting(CheckedContinuation<Value?, Never>)
@@ -32,7 +28,18 @@ private final class OneWait<Value: Sendable>: Sendable {
 
     private let state = Mutex(State.idle)
 
-    func begin(_ continuation: CheckedContinuation<Value?, Never>) {
+    /// Asked for once. `nil` when the asking task was cancelled before there was a value.
+    var value: Value? {
+        get async {
+            await withTaskCancellationHandler {
+                await withCheckedContinuation { begin($0) }
+            } onCancel: {
+                finish(nil)
+            }
+        }
+    }
+
+    private func begin(_ continuation: CheckedContinuation<Value?, Never>) {
         let result = state.withLock { state -> Value?? in
             if case .over(let value) = state { return .some(value) }
             state = .waiting(continuation)

@@ -111,7 +111,13 @@ extension Volume {
     func takeUpSetAside() async throws(VolumeError) {
         let path = SetAside.path(of: id, directories)
         guard let aside = try SetAside.load(path) else { return }
-        try await acquireLease()
+        // What others change meanwhile would be based on the root before it.
+        try await leaseLock.withLock { () async throws(VolumeError) in
+            try await whileNobodyWrites { () async throws(VolumeError) in try await takeUp(aside, path) }
+        }
+    }
+
+    private func takeUp(_ aside: SetAside, _ path: FilePath) async throws(VolumeError) {
         var record = current { $0.chain.record }
         let signer = VolumeSigner(key: key.signingKey)
         var commits: [(sealed: [UInt8], contents: RootContents)] = []

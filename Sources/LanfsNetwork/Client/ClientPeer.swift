@@ -33,6 +33,7 @@ final class ClientPeer: TransportPeer {
     private let address: String
     private let limits: ClientLimits
     private let state = Mutex(State())
+    let isQuiet = Atomic<Bool>(false)
     private let establishment: EventLoopPromise<Session>
 
     init(eventLoop: any EventLoop, address: String, limits: ClientLimits, establishment: EventLoopPromise<Session>) {
@@ -151,6 +152,7 @@ final class ClientPeer: TransportPeer {
     }
 
     var isWaiting: Bool { state.withLock { !$0.calls.isEmpty } }
+    func became(quiet: Bool) { isQuiet.store(quiet, ordering: .relaxed) }
     static var givesSignsOfLife: Bool { false }
     var owesAnswers: Bool { false }
 

@@ -81,6 +81,9 @@ public final class RPCConnection: Sendable {
     /// Why the connection ended; `nil` while it is usable.
     public var failure: NetworkError? { peer.end }
 
+    /// Requests are under way and nothing at all was heard for a second: the server, or the way to it, has trouble.
+    public var isQuiet: Bool { peer.isQuiet.load(ordering: .relaxed) }
+
     /// Fails what is under way, says goodbye and closes. Returns at once.
     public func close() { peer.close() }
 

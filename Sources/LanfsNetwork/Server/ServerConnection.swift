@@ -150,6 +150,7 @@ public final class ServerConnection: TransportPeer {
     func saidGoodbye() { drain() }
 
     var isWaiting: Bool { false }
+    func became(quiet: Bool) {}
     static var givesSignsOfLife: Bool { true }
     var owesAnswers: Bool { state.withLock { !$0.unanswered.isEmpty } }
 

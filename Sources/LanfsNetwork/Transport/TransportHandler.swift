@@ -45,6 +45,7 @@ final class TransportHandler<Peer: TransportPeer>: ChannelDuplexHandler {
     private var spokeSinceTick = false
     private var ticksUnheard = 0
     private var ticksWaiting = 0
+    private var isQuiet = false
     private var ticksUnwritten = 0
     private var unwrittenAtTick = 0
 
@@ -80,6 +81,8 @@ final class TransportHandler<Peer: TransportPeer>: ChannelDuplexHandler {
         advance(handshake.start())
     }
 
+    @specialized(where Peer == ClientPeer)
+    @specialized(where Peer == ServerConnection)
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var chunk = unwrapInboundIn(data)
         heardSinceTick = true
@@ -94,6 +97,8 @@ final class TransportHandler<Peer: TransportPeer>: ChannelDuplexHandler {
         }
     }
 
+    @specialized(where Peer == ClientPeer)
+    @specialized(where Peer == ServerConnection)
     func read(context: ChannelHandlerContext) {
         if waiting == nil { context.read() } else { readIsHeld = true }
     }
@@ -220,6 +225,8 @@ extension TransportHandler: TransportActions {
     private var copyLimit: Int { 8 * 1024 }
     private var batchLimit: Int { 256 * 1024 }
 
+    @specialized(where Peer == ClientPeer)
+    @specialized(where Peer == ServerConnection)
     func drain() {
         guard phase == .open, !sentGoodbye, let context else { return }
         let messages = link.takeAll()
@@ -265,6 +272,8 @@ extension TransportHandler: TransportActions {
         return promise
     }
 
+    @specialized(where Peer == ClientPeer)
+    @specialized(where Peer == ServerConnection)
     func resume() {
         guard phase == .open, let (id, message) = waiting else { return }
         do {
@@ -360,6 +369,10 @@ extension TransportHandler {
         guard phase == .open, let context else { return }
         ticksUnheard = heardSinceTick ? 0 : ticksUnheard + 1
         ticksWaiting = heardSinceTick || !peer.isWaiting ? 0 : ticksWaiting + 1
+        if (ticksWaiting >= timeouts.quietTicks) != isQuiet {
+            isQuiet.toggle()
+            peer.became(quiet: isQuiet)
+        }
         if ticksWaiting > timeouts.silentTicks {
             return abort(.disconnected(address: address, reason: "no sign of life for \(timeouts.silence)"))
         }

@@ -16,6 +16,8 @@ protocol TransportPeer: AnyObject, Sendable {
     func saidGoodbye()
     /// Waits for the other side: silence is suspicious.
     var isWaiting: Bool { get }
+    /// It waits and has heard nothing for a while, or hears again.
+    func became(quiet: Bool)
     /// A server: while the other side sends or waits, it should hear now and then that we are here.
     static var givesSignsOfLife: Bool { get }
     var owesAnswers: Bool { get }

@@ -27,13 +27,14 @@ extension ServedVolume {
 }
 
 extension VolumeMembers {
-    /// On to the first of these that there is a connection to, which passes it on to the rest.
+    /// On to the first of these that there is a connection to, which passes it on to the rest. One that has gone quiet is
+    /// left to the client (B3).
     fileprivate func pass(
         _ order: CopyOrder, _ payload: ByteBuffer, to servers: [ServerID],
         _ done: @escaping @Sendable ([ServerID]) -> Void
     ) {
         let connections = state.withLock { state in servers.map { state.links[$0]?.current } }
-        guard let next = connections.firstIndex(where: { $0 != nil }), let connection = connections[next] else {
+        guard let next = connections.firstIndex(where: { !($0?.isQuiet ?? true) }), let connection = connections[next] else {
             return done(servers)
         }
         let failed = Array(servers[..<next])
