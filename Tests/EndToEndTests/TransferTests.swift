@@ -80,7 +80,7 @@ struct TransferTests {
         }
     }
 
-    private func checkMemory(_ output: Host.Output, _ name: String) throws {
+    private func checkMemory(_ output: Output, _ name: String) throws {
         try #require(output.status == 0, "\(output.errors)")
         try #require(output.peakMemory > 1 << 20 && output.peakMemory < 128 << 20, "\(name): \(output.peakMemory) bytes")
     }

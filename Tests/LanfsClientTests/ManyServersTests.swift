@@ -3,6 +3,7 @@ import LanfsFileSystem
 import LanfsNetwork
 import LanfsProtocol
 import LanfsServer
+import Logging
 import NIOCore
 import NIOPosix
 import Synchronization
@@ -14,24 +15,29 @@ import Testing
 /// Several real servers of one volume on loopback, each with its own folder; a server that is started again keeps its
 /// folder and its identity, but not its port.
 final class Cluster: Sendable {
-    let laboratory = Laboratory()
+    let laboratory: Laboratory
     private let running = Mutex<[Int: Server]>([:])
     private let identities = Mutex<[Int: ServerID]>([:])
     /// Servers that a search of the network would find.
     private let visible = Mutex<Set<Int>>([])
+    /// Where clients are sent that look for a server.
+    private let ports = Mutex<[ServerID: Int]>([:])
     private let members: MemberOptions
     private let hasWalls: Bool
     private let walls = Mutex<[Int: Wall]>([:])
 
     /// - Parameter hasWalls: clients reach each server through a `Wall`.
-    init(members: MemberOptions = MemberOptions(), hasWalls: Bool = false) {
+    init(
+        members: MemberOptions = MemberOptions(), hasWalls: Bool = false, log: any LogHandler = SwiftLogNoOpLogHandler()
+    ) {
         self.members = members
         self.hasWalls = hasWalls
+        laboratory = Laboratory(log: log)
     }
 
     func start(_ numbers: some Sequence<Int>, capacity: UInt64? = nil) async throws {
         for number in numbers {
-            var configuration = ServerConfiguration(dataDirectory: laboratory.folder.appending("data\(number)"))
+            var configuration = ServerConfiguration(dataDirectory: folder(number))
             configuration.discoveryPort = 0
             configuration.capacity = capacity
             configuration.members = members
@@ -59,15 +65,22 @@ final class Cluster: Sendable {
         for number in running.withLock({ Array($0.keys) }) { await stop(number) }
     }
 
+    func server(_ number: Int) -> Server? { running.withLock { $0[number] } }
+
+    func folder(_ number: Int) -> FilePath { laboratory.folder.appending("data\(number)") }
+
+    /// Clients that look for the server find this port.
+    func put(_ port: Int, before number: Int) { ports.withLock { $0[identity(number)] = port } }
+
     func freeze(_ number: Int, _ isFrozen: Bool) { walls.withLock { $0[number] }?.freeze(isFrozen) }
 
     func identity(_ number: Int) -> ServerID { identities.withLock { $0[number] ?? .zero } }
 
     private func places() -> [VolumeServer] {
-        let visible = visible.withLock { $0 }
+        let (visible, ports) = (visible.withLock { $0 }, ports.withLock { $0 })
         return running.withLock { running in
             running.sorted { $0.key < $1.key }.filter { visible.contains($0.key) }.map { number, server in
-                let port = walls.withLock { $0[number] }?.port ?? server.port
+                let port = ports[server.identity] ?? walls.withLock { $0[number] }?.port ?? server.port
                 return VolumeServer(
                     server: server.identity, name: "\(number)", endpoints: [.init(host: "127.0.0.1", port: port)],
                     capacity: 1 << 33, resolve: { [] })
@@ -98,7 +111,7 @@ final class Cluster: Sendable {
 
     /// A volume of these servers with so many keepers.
     func make(of numbers: Range<Int>, keepers: Int = 1) async throws -> Volume {
-        try await start(numbers)
+        try await start(numbers.filter { server($0) == nil })
         let volume = try await open(at: [numbers.lowerBound], create: true)
         try await take(in: numbers, to: volume)
         if keepers > 1 { try await move(volume, keepers: numbers.prefix(keepers)) }

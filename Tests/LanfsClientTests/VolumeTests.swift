@@ -16,10 +16,11 @@ final class Laboratory: Sendable {
     let folder: FilePath
     let key: VolumeKey
     let directories: UserDirectories
-    let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+    let log: Logger
 
-    init(key: VolumeKey = .generate()) {
+    init(key: VolumeKey = .generate(), log: any LogHandler = SwiftLogNoOpLogHandler()) {
         self.key = key
+        self.log = Logger(label: "test") { _ in log }
         var template = Array("/tmp/lanfs-client-test-XXXXXX".utf8CString)
         let folder = FilePath(String(cString: mkdtemp(&template)))
         self.folder = folder

@@ -92,6 +92,7 @@ final class BlockPool: Sendable {
     private let state = Mutex(State())
     /// Everything that may let a flush go on.
     private let changes: Changes
+    let receipts = Receipts()
     let servers: Servers
     let timeout: Duration?
     let log: Logger
@@ -243,7 +244,9 @@ final class BlockPool: Sendable {
 
     private func heard(of lane: ServerLane, _ report: ServerLane.Report) {
         switch report {
-        case .stored(let blocks): stored(blocks, on: lane.server)
+        case .stored(let blocks):
+            receipts.note(blocks.lazy.map(\.block), of: lane.server)
+            stored(blocks, on: lane.server)
         case .refused(let blocks, let refusal):
             state.withLock { state in
                 for block in blocks { state.uploads[block]?.refusals[lane.server] = refusal }

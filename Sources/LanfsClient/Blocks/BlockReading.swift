@@ -1,5 +1,6 @@
 import LanfsNetwork
 import LanfsProtocol
+import Logging
 import NIOCore
 
 extension BlockPool {
@@ -136,11 +137,15 @@ extension BlockPool {
         return try open(frames, in: reply)
     }
 
-    /// B4: a copy that does not open is for people to know.
+    /// B4: a copy that does not open, or is not where it was said to be, is for people to know.
     private func noteFailure(_ error: VolumeError, _ block: BlockID, _ lane: ServerLane) {
-        guard case .damaged = error else { return }
-        log.error(
-            "a server gave bytes that are not what was stored there; another copy is read",
-            metadata: ["server": "\(lane.link.name)", "block": "\(block.hex.prefix(16))"])
+        let what: Logger.Message
+        switch error {
+        case .damaged: what = "a server gave bytes that are not what was stored there; another copy is read"
+        case .refused(let refusal) where refusal.reason == .notFound && receipts.has(block, of: lane.server):
+            what = "a server does not have a block that it said it had stored; another copy is read"
+        default: return
+        }
+        log.error(what, metadata: ["server": "\(lane.link.name)", "block": "\(block.hex.prefix(16))"])
     }
 }

@@ -86,9 +86,14 @@ extension Volume {
 
         let usable = active.filter { standings[$0].map { $0.isUsable(after: epoch) } ?? false }
         let stays = config.keepers.members.filter { active.contains($0) && standings[$0] != .amnesiac }
+        let lost = Set(try await serversLost(of: active)).subtracting(standings.keys)
         let count = Keepers.count(servers: active.count)
-        let fresh = usable.filter { !stays.contains($0) }.prefix(max(0, count - stays.count))
-        let next = Keepers(stays + fresh)
+        func keepers(_ stays: [ServerID]) -> Keepers {
+            Keepers(stays + usable.filter { !config.keepers.members.contains($0) }.prefix(max(0, count - stays.count)))
+        }
+        var next = keepers(stays.filter { !lost.contains($0) })
+        // A lost keeper gives way to another, not to nobody: it may come back.
+        if next.members.count < config.keepers.members.count { next = keepers(stays) }
         // One that missed the beginning of this epoch is brought in by the next.
         let isBehind = stays.contains { standings[$0].map { $0.isBehind(epoch) } ?? false }
         guard next.members != config.keepers.members || isBehind else { return }
@@ -98,6 +103,14 @@ extension Volume {
             if case .record(let record, _)? = standings[server] { try keepLeftBehind(record, of: server) }
         }
         try await change(.keepers(next, version: config.version))
+    }
+
+    /// Those that more than half of `active` hold for lost.
+    private func serversLost(of active: [ServerID]) async throws(VolumeError) -> [ServerID] {
+        let opinions = try await blocks.statuses().compactMap(\.status.membership)
+        return active.filter { server in
+            opinions.count { $0.members.contains { $0.server == server && $0.health == .lost } } * 2 > active.count
+        }
     }
 }
 

@@ -19,11 +19,14 @@ extension Volume {
             try await finish(prepared)
         }
         // Housekeeping alone is no reason to take the lease from whoever has it.
-        // With `mayAcquire` the lease counts once its root is loaded: what is pending is based on an older one until then.
-        let isHeld = register.isHeld && (!mayAcquire || current { $0.leaseEnd != nil })
+        let isHeld = register.isHeld
         guard current({ isHeld ? $0.hasUncommittedWork : $0.hasUnsavedWork }) else { return current { $0.operations } }
         guard isHeld || mayAcquire else { throw .busy }
-        if !isHeld { try await acquireLease() }
+        // A lease that ended and was renewed counts again once its root is loaded.
+        if mayAcquire, !isHeld || current({ $0.leaseEnd == nil }) {
+            try await acquireLease()
+            guard current({ $0.hasUncommittedWork }) else { return current { $0.operations } }
+        }
         await sealBeforehand()
         // One step under the lock: whoever sets the unsaved work aside finds it either uncut or prepared.
         let prepared = try await runToEnd { (state) throws(Pause) in

@@ -46,7 +46,7 @@ extension Volume {
         do throws(VolumeError) {
             let memory = try rootMemory(of: id, directories)
             let blocks = BlockPool(servers: servers, timeout: options.timeout, log: log)
-            let transport = servers.transport(blocks)
+            let transport = KeeperWatch(log: log).watching(servers.transport(blocks))
             let incarnation = randomNumber()
             let signer = VolumeSigner(key: key.signingKey)
             let queries = RegisterQueries(

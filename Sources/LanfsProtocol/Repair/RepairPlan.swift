@@ -58,6 +58,8 @@ public struct RepairPlan: Sendable {
     private var isListing = false
     private var cursor: BlockID?
     private var pageNumber: UInt64 = 0
+    /// Something changed since the pass under way began.
+    private var isOwed = false
     private var passStart: Duration
     private var nextPass: Duration
     private var ticked: Duration
@@ -72,9 +74,12 @@ public struct RepairPlan: Sendable {
         ticked = now
     }
 
-    /// Blocks that wait, and copies on their way: bounded by the options.
-    public var waiting: Int { queue.entries.count }
+    /// Blocks that wait for this server, and copies on their way: bounded by the options. What is another's turn is
+    /// that one's to count.
+    public var waiting: Int { queue.entries.count { $0.turn == 0 || turn(of: $0) <= ticked } }
     public var copying: Int { flights.count }
+    /// Something changed, and the pass that finds what is missing now is not over: how much waits is not known.
+    public private(set) var isLooking = true
 
     /// After every change of `Health`. A member that came back takes its place again at once: what was to be copied in
     /// its stead is not.
@@ -106,10 +111,15 @@ public struct RepairPlan: Sendable {
         var effects: [Effect] = overdue.map { .cancel($0.entry.block, to: $0.target) }
         for flight in overdue { effects += finished(flight.entry.block, target: flight.target, .failed, now: now) }
 
+        // Those before this server had their time: whether the copies are still missing only a pass tells.
+        if queue.entries.contains(where: { $0.turn > 0 && $0.confirmed < turn(of: $0) && turn(of: $0) <= now }) {
+            startPassSoon(now)
+        }
         if scan == nil, !isListing, now >= nextPass {
             passStart = now
             nextPass = now + options.passInterval
             queue.overflowed = false
+            isOwed = false
             cursor = nil
             effects.append(list())
         }
@@ -131,6 +141,7 @@ public struct RepairPlan: Sendable {
         guard isListing else { return [] }
         isListing = false
         guard let last = blocks.last else {
+            isLooking = isOwed
             if queue.overflowed { startPassSoon(now) }
             return dispatch(now)
         }
@@ -183,6 +194,8 @@ public struct RepairPlan: Sendable {
     }
 
     private mutating func startPassSoon(_ now: Duration) {
+        isOwed = true
+        isLooking = true
         nextPass = min(nextPass, max(now, passStart + options.shortestPass))
     }
 
@@ -239,8 +252,9 @@ public struct RepairPlan: Sendable {
     /// The first target that can take it, once it is this server's turn. Those behind in the line need the word of a
     /// pass from after the others' time that it is still missing.
     private func due(_ entry: RepairQueue.Entry, _ now: Duration) -> ServerID? {
-        let turn = entry.found + options.patience * entry.turn
-        guard entry.turn == 0 || entry.confirmed >= turn else { return nil }
+        guard entry.turn == 0 || entry.confirmed >= turn(of: entry) else { return nil }
         return entry.missing.first { view.health(of: $0) == .alive }
     }
+
+    private func turn(of entry: RepairQueue.Entry) -> Duration { entry.found + options.patience * entry.turn }
 }

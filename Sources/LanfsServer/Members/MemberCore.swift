@@ -22,6 +22,7 @@ struct MemberCore: Sendable {
     var view: MemberView { health.view }
     var waiting: Int { plan.waiting }
     var copying: Int { plan.copying }
+    var isLooking: Bool { plan.isLooking }
 
     // MARK: Health
 

@@ -268,6 +268,8 @@ final class VolumeMembers: Sendable {
             guard let record = state.book.record else { return nil }
             let members = record.config.servers.filter { $0.state != .gone }
             let view = state.core?.view
+            // One more than is known while the rest is being looked for: nobody shall take it for all well.
+            let waiting = (state.core?.waiting ?? 0) + (state.core?.isLooking ?? false ? 1 : 0)
             return MembershipStatus(
                 epoch: record.epoch, configVersion: record.config.version,
                 members: members.map {
@@ -275,7 +277,7 @@ final class VolumeMembers: Sendable {
                         server: $0.server,
                         health: $0.server == context.server ? .alive : view?.health(of: $0.server) ?? .suspect)
                 },
-                copiesWaiting: UInt32(clamping: state.core?.waiting ?? 0),
+                copiesWaiting: UInt32(clamping: waiting),
                 copiesUnderWay: UInt32(clamping: state.core?.copying ?? 0), repairRate: state.meter.rate(now: now),
                 isDraining: members.contains { $0.server == context.server && $0.state == .draining })
         }

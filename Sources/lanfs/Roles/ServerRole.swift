@@ -18,6 +18,8 @@ enum ServerRole {
         configuration.name = options.name
         configuration.quarantine = options.quarantine
         configuration.members.timing.grace = options.grace
+        // Who wants to hear of losses soon wants them looked for as soon.
+        configuration.members.repair.shortestPass = min(configuration.members.repair.shortestPass, options.grace)
         configuration.isWitness = options.isWitness
         configuration.authorizedFile = directories.authorized
         configuration.listen = options.listenAddresses.map { Endpoint(host: $0.address, port: 0) }

@@ -85,13 +85,17 @@ struct Failure: Error, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
-/// Polls until `condition` holds; false after `limit`.
+/// Polls until `condition` holds; false after `limit`, not counting time in which this process did not run.
 func eventually(_ limit: Duration, every pause: UInt32 = 3_000, _ condition: () throws -> Bool) rethrows -> Bool {
-    let deadline = ContinuousClock.now + limit
+    var left = limit
+    var last = ContinuousClock.now
     while true {
         if try condition() { return true }
-        if ContinuousClock.now > deadline { return false }
+        if left < .zero { return false }
         usleep(pause)
+        let now = ContinuousClock.now
+        left -= min(now - last, .seconds(5))
+        last = now
     }
 }
 

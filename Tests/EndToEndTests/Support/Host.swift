@@ -40,23 +40,26 @@ final class Host {
     let folder: String
     let mountPoint: String
     let data: String
+    /// Where its server listens.
+    let address: String
     var discoveryPort: UInt16
+    let commands: Commands
     /// The TCP port the server got.
     private(set) var serverPort: UInt16 = 0
     private(set) var server: Child?
     private(set) var mount: Child?
     private var members: [Int: Child] = [:]
-    private let watchdog: Watchdog
-    private var commands = 0
 
-    init(limit: Duration) throws {
+    /// - Parameter place: its network; nil for that of this machine.
+    init(limit: Duration, place: Place? = nil) throws {
         var template = Array("/tmp/lanfs-end-to-end-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw Errno(rawValue: errno) }
         folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         (mountPoint, data) = (folder + "/mnt", folder + "/data")
         for name in ["mnt", "run", "logs", "local"] { try check(mkdir(folder + "/" + name, 0o700)) }
-        discoveryPort = try freePort()
-        watchdog = Watchdog(limit)
+        address = place?.address ?? "127.0.0.1"
+        discoveryPort = try place == nil ? freePort() : 4444
+        commands = Commands(folder: folder, enter: place?.enter ?? [], limit)
     }
 
     /// A path in the mounted volume.
@@ -65,43 +68,26 @@ final class Host {
     /// A path outside of the volume.
     func local(_ name: String) -> String { folder + "/local/" + name }
 
-    private var environment: [String] {
-        let path = getenv("PATH").map { String(cString: $0) } ?? "/usr/sbin:/usr/bin:/sbin:/bin"
-        return [
-            "HOME=\(folder)", "XDG_RUNTIME_DIR=\(folder)/run", "PATH=\(path)", "LC_ALL=C", "TZ=UTC",
-            "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b.c",
-            "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b.c",
-        ]
-    }
-
-    private func start(_ arguments: [String], log: String, home: String? = nil, input: String? = nil) throws -> Child {
-        let extra = home.map { ["HOME=\($0)"] } ?? []
-        let child = try Child(
-            arguments, environment: extra + environment.dropFirst(extra.count), input: input ?? "/dev/null",
-            output: folder + "/logs/\(log).out", errors: folder + "/logs/\(log).err")
-        watchdog.watch(child)
-        return child
-    }
-
     // MARK: The server
 
     private func serveArguments(_ extra: [String]) throws -> [String] {
         guard let binary else { throw Failure("no lanfs executable") }
-        return [binary, "serve", "--listen", "127.0.0.1", "--discovery-port", "\(discoveryPort)", "-d", data] + extra
+        return [binary, "serve", "--listen", address, "--discovery-port", "\(discoveryPort)", "-d", data] + extra
     }
 
     /// - Parameter port: 0 for any, as the option has it.
     func startServer(port: UInt16 = 0, _ extra: [String] = []) throws {
         let before = readText(folder + "/logs/serve.err").utf8.count
-        let child = try start(try serveArguments(["--port", "\(port)"] + extra), log: "serve")
+        let child = try commands.start(try serveArguments(["--port", "\(port)"] + extra), log: "serve")
         server = child
-        var address: Substring?
+        let mark = "address=\(address):"
+        var found: Substring?
         let started = eventually(.seconds(20)) {
             let text = String(readText(child.errors).utf8.dropFirst(before)) ?? ""
-            address = text.split(separator: " ").first { $0.hasPrefix("address=127.0.0.1:") }
-            return address != nil || child.poll() != nil
+            found = text.split(separator: " ").first { $0.hasPrefix(mark) }
+            return found != nil || child.poll() != nil
         }
-        guard started, let number = address.flatMap({ UInt16($0.dropFirst("address=127.0.0.1:".count)) }) else {
+        guard started, let number = found.flatMap({ UInt16($0.dropFirst(mark.count)) }) else {
             throw Failure("the server does not start; its status is \(child.poll().map(String.init) ?? "running")")
         }
         serverPort = number
@@ -111,8 +97,8 @@ final class Host {
     @discardableResult
     func startMember(_ number: Int) throws -> Child {
         guard let binary else { throw Failure("no lanfs executable") }
-        let child = try start(
-            [binary, "serve", "--listen", "127.0.0.1", "--discovery-port", "\(discoveryPort)", "-d", data + "\(number)"],
+        let child = try commands.start(
+            [binary, "serve", "--listen", address, "--discovery-port", "\(discoveryPort)", "-d", data + "\(number)"],
             log: "member\(number)")
         members[number] = child
         guard eventually(.seconds(20), { readText(child.errors).contains("address=") || child.poll() != nil }),
@@ -148,7 +134,7 @@ final class Host {
     func startMount(_ extra: [String] = []) throws {
         guard let binary else { throw Failure("no lanfs executable") }
         let arguments = [binary, "mount", "-f", "--create", "--discovery-port", "\(discoveryPort)"] + extra
-        let child = try start(arguments + [mountPoint], log: "mount")
+        let child = try commands.start(arguments + [mountPoint], log: "mount")
         mount = child
         guard eventually(.seconds(20), { isMounted || child.poll() != nil }), child.poll() == nil else {
             throw Failure("the volume was not mounted; status \(child.poll().map(String.init) ?? "running")")
@@ -194,41 +180,15 @@ final class Host {
 
     // MARK: Commands
 
-    struct Output {
-        let status: Int32
-        let outputFile: String
-        let errors: String
-        let peakMemory: Int
-        var text: String { readText(outputFile) }
-    }
-
-    /// Runs a program to its end; one that takes longer than `limit` is killed, and an error.
     func run(
         _ arguments: [String], home: String? = nil, input: String? = nil, limit: Duration = .seconds(60)
     ) throws -> Output {
-        commands += 1
-        let child = try start(arguments, log: "command-\(commands)", home: home, input: input)
-        var peak = 0
-        _ = eventually(limit) {
-            peak = max(peak, child.peakMemory)
-            return child.poll() != nil
-        }
-        guard let status = child.poll() else {
-            try child.killAndWait()
-            throw Failure("\(arguments.joined(separator: " ")): not done after \(limit): \(readText(child.errors))")
-        }
-        return Output(status: status, outputFile: child.output, errors: readText(child.errors), peakMemory: peak)
+        try commands.run(arguments, home: home, input: input, limit: limit)
     }
 
-    /// Runs a program that has to succeed; its output.
     @discardableResult
     func tool(_ arguments: String..., input: String? = nil, limit: Duration = .seconds(60)) throws -> String {
-        let result = try run(arguments, input: input, limit: limit)
-        guard result.status == 0 else {
-            let text = result.text.prefix(2000)
-            throw Failure("\(arguments.joined(separator: " ")): status \(result.status): \(result.errors)\(text)")
-        }
-        return result.text
+        try commands.tool(arguments, input: input, limit: limit)
     }
 
     func lanfs(
@@ -241,7 +201,7 @@ final class Host {
 
     /// What the server and the mount said: it goes into the message of a failure.
     var logs: String {
-        var text = watchdog.expired ? "\n== the test took longer than it may; its processes were killed" : ""
+        var text = commands.isTooLate ? "\n== the test took longer than it may; its processes were killed" : ""
         for name in ["serve", "mount"] {
             text += "\n== \(name)\n\(readText("\(folder)/logs/\(name).err").suffix(6000))"
         }
@@ -250,8 +210,8 @@ final class Host {
 
     var mountLog: String { readText(folder + "/logs/mount.err") }
 
-    fileprivate func cleanUp() {
-        watchdog.stop()
+    func cleanUp() {
+        commands.stopWatching()
         mount?.killGroup()
         server?.killGroup()
         for member in members.values { member.killGroup() }
@@ -259,40 +219,10 @@ final class Host {
         _ = server?.wait(.seconds(10))
         for member in members.values { _ = member.wait(.seconds(10)) }
         try? detach()
+        if let keep = getenv("LANFS_LOGS").map({ String(cString: $0) }) { _ = try? run(["cp", "-r", folder + "/logs", keep + "/" + address]) }
         // Never into a volume that is still mounted.
         if !isMounted { _ = try? run(["rm", "-rf", "--one-file-system", folder]) }
     }
-}
-
-/// Ends the processes of a test that takes too long, so that no system call on its mount waits for ever.
-private final class Watchdog: Sendable {
-    private let state = Mutex<(children: [Child], stopped: Bool, expired: Bool)>(([], false, false))
-
-    init(_ limit: Duration) {
-        let deadline = ContinuousClock.now + limit
-        onThread { [self] in
-            while !state.withLock({ $0.stopped }) {
-                if ContinuousClock.now > deadline {
-                    state.withLock { state in
-                        state.expired = true
-                        state.children.forEach { $0.killGroup() }
-                    }
-                    return
-                }
-                usleep(50_000)
-            }
-        }
-    }
-
-    func watch(_ child: Child) {
-        state.withLock { state in
-            state.children.removeAll { $0.poll() != nil }
-            state.children.append(child)
-        }
-    }
-
-    func stop() { state.withLock { $0.stopped = true } }
-    var expired: Bool { state.withLock { $0.expired } }
 }
 
 /// Runs `body` on a new host with a key, and a server and a mount when they are asked for. What the two said is in the

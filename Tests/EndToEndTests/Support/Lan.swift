@@ -1,0 +1,157 @@
+import Glibc
+import SystemPackage
+import Testing
+
+/// How a host is reached in its own network.
+struct Place {
+    let address: String
+    /// What goes before a command to run it there. Not `ip netns exec`, which would hide mounts from the tests.
+    let enter: [String]
+}
+
+/// A LAN of network namespaces: one for each server and one for the client, and another with the bridge between them.
+/// Each namespace lives as long as a process that sleeps in it.
+final class Lan {
+    /// What becomes of a host's link.
+    enum Link: String, CaseIterable {
+        case whole, cut
+        /// It hears and is not heard.
+        case mute
+        /// It is heard and hears nothing.
+        case deaf
+        /// 4 Mbit/s each way.
+        case slow
+    }
+
+    let servers: [Host]
+    let client: Host
+    private let bridge: Child
+    private let namespaces: [Child]
+
+    static let canBeMade: Bool = {
+        guard Machine.canMount, geteuid() == 0 else {
+            print("networks of several hosts are not tested: they need root and mounts")
+            return false
+        }
+        guard ["ip", "tc", "nsenter", "unshare"].allSatisfy(Machine.has) else { return false }
+        let script = "ip link add v0 type veth peer name v1 && ip link add v2 type bridge"
+        let child = try? Child(
+            ["unshare", "--net", "sh", "-c", script + " && tc qdisc add dev v0 root blackhole"],
+            environment: ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], output: "/dev/null", errors: "/dev/null")
+        guard child?.wait(.seconds(10)) == 0 else {
+            print("networks of several hosts are not tested: this machine makes no network namespaces")
+            return false
+        }
+        return true
+    }()
+
+    init(servers count: Int, limit: Duration) throws {
+        let bridge = try Self.namespace()
+        var namespaces: [Child] = []
+        do {
+            try Self.script(
+                in: bridge, "ip link set lo up; ip link add bridge type bridge mcast_snooping 0; ip link set bridge up")
+            for number in 0...count {
+                let namespace = try Self.namespace()
+                namespaces.append(namespace)
+                try Self.script(
+                    in: bridge,
+                    """
+                    ip link add port\(number) type veth peer name eth0 netns \(namespace.process)
+                    ip link set port\(number) master bridge up
+                    """)
+                try Self.script(
+                    in: namespace,
+                    """
+                    ip link set lo up
+                    ip address add 10.44.0.\(number + 1)/24 broadcast + dev eth0
+                    ip link set eth0 up
+                    """)
+            }
+            let hosts = try namespaces.enumerated().map { try Host(limit: limit, place: Self.place($0, $1)) }
+            (client, servers) = (hosts[0], Array(hosts.dropFirst()))
+            (self.bridge, self.namespaces) = (bridge, namespaces)
+        } catch {
+            for namespace in namespaces + [bridge] { namespace.killGroup() }
+            throw error
+        }
+    }
+
+    private static func place(_ number: Int, _ namespace: Child) -> Place {
+        Place(address: "10.44.0.\(number + 1)", enter: enter(namespace))
+    }
+
+    private static func enter(_ namespace: Child) -> [String] { ["nsenter", "--net=/proc/\(namespace.process)/ns/net"] }
+
+    private static func namespace() throws -> Child {
+        let child = try Child(
+            ["unshare", "--net", "sleep", "infinity"], environment: ["PATH=/usr/bin:/bin"], output: "/dev/null",
+            errors: "/dev/null")
+        let own = try linkTarget("/proc/self/ns/net")
+        let isMade = eventually(.seconds(10)) {
+            child.poll() != nil || (try? linkTarget("/proc/\(child.process)/ns/net")).map { $0 != own } ?? false
+        }
+        guard isMade, child.poll() == nil else {
+            child.killGroup()
+            throw Failure("no network namespace")
+        }
+        return child
+    }
+
+    private static func script(in namespace: Child, _ text: String) throws {
+        let child = try Child(
+            enter(namespace) + ["sh", "-e", "-c", text], environment: ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+            output: "/dev/null", errors: "/dev/null")
+        guard child.wait(.seconds(20)) == 0 else { throw Failure("this failed: \(text)") }
+    }
+
+    /// Changes the link of a server, by its place in `servers`.
+    func set(_ link: Link, of server: Int) throws {
+        func queue(_ rule: String?) -> String {
+            rule.map { "tc qdisc replace dev DEVICE root \($0)" } ?? "tc qdisc del dev DEVICE root 2> /dev/null || true"
+        }
+        let (sends, hears): (String?, String?) =
+            switch link {
+            case .whole: (nil, nil)
+            case .cut: ("blackhole", "blackhole")
+            case .mute: ("blackhole", nil)
+            case .deaf: (nil, "blackhole")
+            case .slow: ("tbf rate 4mbit burst 16kb latency 400ms", "tbf rate 4mbit burst 16kb latency 400ms")
+            }
+        let (host, port) = ("eth0", "port\(server + 1)")
+        try Self.script(in: namespaces[server + 1], queue(sends).replacing("DEVICE", with: host))
+        try Self.script(in: bridge, queue(hears).replacing("DEVICE", with: port))
+    }
+
+    fileprivate func cleanUp() {
+        client.cleanUp()
+        for server in servers { server.cleanUp() }
+        for namespace in namespaces + [bridge] { try? namespace.killAndWait() }
+    }
+
+    fileprivate var logs: String {
+        var text = client.logs
+        for (number, server) in servers.enumerated() { text += "\n== server \(number) \(server.logs)" }
+        return text
+    }
+}
+
+/// Runs `body` on a new LAN with that many servers, a key at the client, and its volume mounted there.
+func onLan(
+    servers: Int, serve: [String] = [], mount: [String] = [], limit: Duration,
+    location: SourceLocation = #_sourceLocation, _ body: (Lan) throws -> Void
+) throws {
+    let lan = try Lan(servers: servers, limit: limit)
+    defer { lan.cleanUp() }
+    do {
+        let made = try lan.client.lanfs("keygen")
+        guard made.status == 0 else { throw Failure("keygen: status \(made.status): \(made.errors)") }
+        for (number, server) in lan.servers.enumerated() { try server.startServer(serve + ["--name", "server\(number)"]) }
+        try lan.client.startMount(mount)
+        try body(lan)
+    } catch is ExpectationFailedError {
+        Issue.record("the logs of the failure above: \(lan.logs)", sourceLocation: location)
+    } catch {
+        Issue.record(error, "\(lan.logs)", sourceLocation: location)
+    }
+}
