@@ -1,4 +1,4 @@
-// swift-tools-version: 6.1
+// swift-tools-version: 6.3
 import PackageDescription
 
 // The rooms, lowest first; a room depends only on rooms above it in this list. Sources/README.md says what each knows.

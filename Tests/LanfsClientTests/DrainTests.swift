@@ -23,6 +23,7 @@ import Testing
                 try? await writer.put(pattern(9000 + count), as: "new \(count)")
                 guard case .success = await writer.save() else { break }
                 count += 1
+                try? await Task.sleep(for: .milliseconds(20))
             }
             return count
         }()

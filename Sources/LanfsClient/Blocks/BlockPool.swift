@@ -209,6 +209,7 @@ final class BlockPool: Sendable {
             let placement = servers.placement
             let now = ContinuousClock.now
             let look = state.withLock { $0.look(at: blocks, placement, now: now) }
+            if look.hasForgotten { release(look.superfluous) }
             // Others take their places at once.
             if look.late.count(where: { servers.lane(of: $0)?.lags() ?? false }) > 0 { continue }
             for (server, blocks) in look.work { servers.lane(of: server)?.flush(blocks) }
@@ -260,7 +261,7 @@ final class BlockPool: Sendable {
 
     private func stored(_ blocks: [(block: BlockID, gcEpoch: UInt64)], on server: ServerID) {
         let placement = servers.placement
-        let (waiters, rest) = state.withLock { state in
+        let superfluous = state.withLock { state in
             var rest: [(BlockID, ServerID)] = []
             for (block, gcEpoch) in blocks {
                 guard var upload = state.uploads[block], upload.gcEpoch == gcEpoch else { continue }
@@ -271,11 +272,19 @@ final class BlockPool: Sendable {
                 state.forget(block, upload)
                 for target in upload.missing { rest.append((block, target.server)) }
             }
+            return rest
+        }
+        release(superfluous)
+    }
+
+    /// Blocks went out of memory; these servers need not have them any more.
+    private func release(_ superfluous: [(block: BlockID, server: ServerID)]) {
+        for (block, server) in superfluous { servers.lane(of: server)?.drop(block) }
+        let waiters = state.withLock { state in
             if state.uploads.isEmpty { state.spares = [] }
             defer { state.waitersForRoom = [] }
-            return (state.waitersForRoom, rest)
+            return state.waitersForRoom
         }
-        for (block, target) in rest { servers.lane(of: target)?.drop(block) }
         for waiter in waiters { waiter.resume(returning: .success(true)) }
     }
 
@@ -335,6 +344,9 @@ extension BlockPool {
         var nextLook: ContinuousClock.Instant?
         /// Too few servers can be reached.
         var isShort = false
+        /// Blocks that are on enough servers although others were to have them.
+        var hasForgotten = false
+        var superfluous: [(block: BlockID, server: ServerID)] = []
         var failure: VolumeError?
     }
 }
@@ -433,6 +445,8 @@ extension BlockPool.State {
             if upload.copies(placement) >= placement.required {
                 // Fewer are needed than when it was sent.
                 forget(block, upload)
+                look.hasForgotten = true
+                for target in upload.missing { look.superfluous.append((block, target.server)) }
                 continue
             }
             look.isDone = false

@@ -189,7 +189,7 @@ struct RegisterQueries: Sendable {
     }
 
     /// What a server that can be reached has accepted in the newest epoch after this one.
-    private func laterRecord(than epoch: UInt64) async -> (RootRecord, UInt64)? {
+    func laterRecord(than epoch: UInt64) async -> (RootRecord, UInt64)? {
         let near = servers.lanes.filter { $0.connection != nil }
         return await withTaskGroup(of: Standing?.self) { group in
             for lane in near { group.addTask { await standing(of: lane.server) } }

@@ -69,17 +69,16 @@ extension Volume {
                 if scan.lacking.isEmpty || ContinuousClock.now >= nextScan { break }
                 try? await Task.sleep(for: .milliseconds(500))
                 if isClosed.load(ordering: .relaxed) { throw .closed }
+                if current({ $0.chain.record.newestConfig.version }) != config.version { break }
                 let asked = Array(scan.lacking.prefix(DrainScan.batch * 4))
                 scan.note(asked, copies: await blocks.storedCopies(of: asked))
             }
             guard scan.isProven else { continue }
             // Later roots of this config need no scan: all their new blocks were on R servers that take blocks before
             // they were chosen (B2), and the others are in this root (G3).
-            let stores = config.stores
             try await changeServers { next in
-                guard next.replicas == config.replicas, Set(next.stores).isSuperset(of: stores),
-                    !next.keepers.members.contains(server), next.state(of: server) == .draining
-                else { return }
+                // Any other config may have had fewer copies made, or this very server store blocks again.
+                guard next.version == config.version, !next.keepers.members.contains(server) else { return }
                 next.setState(.gone, of: server)
             }
         }

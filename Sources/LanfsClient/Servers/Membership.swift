@@ -93,7 +93,7 @@ extension Volume {
         }
         var next = keepers(stays.filter { !lost.contains($0) })
         // A lost keeper gives way to another, not to nobody: it may come back.
-        if next.members.count < config.keepers.members.count { next = keepers(stays) }
+        if next.members.count < min(count, config.keepers.members.count) { next = keepers(stays) }
         // One that missed the beginning of this epoch is brought in by the next.
         let isBehind = stays.contains { standings[$0].map { $0.isBehind(epoch) } ?? false }
         guard next.members != config.keepers.members || isBehind else { return }

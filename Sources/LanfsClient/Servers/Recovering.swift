@@ -26,20 +26,21 @@ extension RegisterQueries {
         from record: RootRecord, confirm: (RecoveryNotice) -> Bool,
         marking mark: ([UInt8], RecoveryPoint) throws(VolumeError) -> [UInt8]
     ) async throws(VolumeError) -> RootRecord? {
-        var place = RegisterPlace(of: record)
+        var (newest, epoch) = (record, record.epoch)
         for _ in 0..<16 {
-            var survivors: [ForcedRecovery.Survivor] = []
-            var later: (record: RootRecord, epoch: UInt64)?
-            servers.reach(place.keepers.members)
-            await servers.connect(place.keepers.members.count, of: place.keepers.members, until: .now + Self.wait)
-            for server in place.keepers.members {
-                guard case .record(let record, let epoch)? = await standing(of: server) else { continue }
-                if epoch == place.epoch { survivors.append(.init(server: server, record: record)) }
-                if epoch > later?.epoch ?? place.epoch { later = (record, epoch) }
-            }
-            if let later {
-                place = RegisterPlace(of: later.record, in: later.epoch)
+            // Not only its keepers: this may be an old epoch's record, of a server that keeps the root no more.
+            let members = newest.newestConfig.servers.map(\.server)
+            servers.reach(members)
+            await servers.connect(members.count, of: members, until: .now + Self.wait)
+            if let later = await laterRecord(than: epoch) {
+                (newest, epoch) = later
                 continue
+            }
+            let place = RegisterPlace(of: newest, in: epoch)
+            var survivors: [ForcedRecovery.Survivor] = []
+            for server in place.keepers.members {
+                guard case .record(let record, place.epoch)? = await standing(of: server) else { continue }
+                survivors.append(.init(server: server, record: record))
             }
             guard ForcedRecovery.isNeeded(survivors, of: place.keepers) else { return nil }
             guard let recovery = ForcedRecovery(from: survivors, in: place.epoch) else {

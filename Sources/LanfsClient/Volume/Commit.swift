@@ -103,14 +103,14 @@ extension Volume {
         // Behind much data the vote would take longer than the lease lasts; flushing first, the lease is renewed meanwhile.
         // B2, legal only once every block is on enough disks: a server that is alone sees to that before it asks its keeper.
         if servers.alone == nil || blocks.outstandingBytes > Self.flushedWithVote { try await blocks.flush() }
-        let record = try await choose(prepared)
+        let (record, contents) = try await choose(prepared)
         update { state in
             if state.isAuditing, record.gcEpoch > state.chain.record.gcEpoch {
                 state.auditedRoot = AuditedRoot(
-                    record: record, contents: prepared.contents,
+                    record: record, contents: contents,
                     changeBlocks: (state.chain.changeBlocks + prepared.changeBlocks).map(\.block), tree: prepared.tree)
             }
-            state.chain.advance(prepared, to: record)
+            state.chain.advance(prepared, to: record, contents)
             state.chain.tree = state.chain.wantsCheckpoint ? prepared.tree : nil
             state.committedOperations = prepared.operations
             state.prepared = nil
@@ -119,12 +119,12 @@ extension Volume {
     }
 
     /// Moves the root, and finds out what became of it when that stayed unknown (P5).
-    private func choose(_ prepared: PreparedCommit) async throws(VolumeError) -> RootRecord {
+    private func choose(_ prepared: PreparedCommit) async throws(VolumeError) -> (RootRecord, RootContents) {
         var base = current { $0.chain.record }
         let sealed = seal(prepared.contents)
         while true {
             switch await register.commit(prepared.change(sealed, on: base), on: base) {
-            case .committed(let record): return record
+            case .committed(let record): return (record, prepared.contents)
             case .refused(let refusal): throw .refused(refusal)
             case .tooLarge: throw .damaged("the root record, too large to be stored,")
             case .unknown, .notHeld:
@@ -132,7 +132,7 @@ extension Volume {
                 // Base first: the same value, in whatever ballot, means that our commit did not happen.
                 if record.sequence == base.sequence, record.sameValue(as: base) { continue }
                 let contents = try open(record)
-                if contents.transaction == prepared.contents.transaction { return record }
+                if contents.transaction == prepared.contents.transaction { return (record, contents) }
                 if record.isMoved(from: base) {
                     adopt(record)
                     base = record

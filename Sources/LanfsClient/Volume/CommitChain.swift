@@ -13,9 +13,10 @@ struct CommitChain {
     /// The number of this client's next commit (T5).
     var nextNumber: UInt64 = 1
 
-    mutating func advance(_ prepared: PreparedCommit, to record: RootRecord) {
+    /// - Parameter contents: those of `record`: a forced recovery may have been put into what was prepared.
+    mutating func advance(_ prepared: PreparedCommit, to record: RootRecord, _ contents: RootContents) {
         self.record = record
-        contents = prepared.contents
+        self.contents = contents
         changeBlocks += prepared.changeBlocks
         nextNumber = prepared.contents.transaction.number + 1
     }

@@ -177,8 +177,9 @@ extension Volume {
         try await refreshRoom()
         servers.rememberAddresses()
         if !options.readOnly {
-            // With too few servers to write, reading must not wait for either.
-            try await takeUpSetAsideInTime()
+            let path = SetAside.path(of: id, directories)
+            if try SetAside.isThere(path) { try await takeUpInTime() }
+            // With too few servers to write, reading must not wait for it.
             _ = await patiently(upTo: .seconds(10), on: nil) { await self.releaseDeadSessions() }
             if let copies = options.replicas { await keepCopies(copies) }
         }
@@ -191,10 +192,13 @@ extension Volume {
         if record.sequence == 0, !options.readOnly { try await formatIfEmpty() }
     }
 
-    private func takeUpSetAsideInTime() async throws(VolumeError) {
-        let outcome = await patiently(upTo: .seconds(10), on: nil) { () async -> Result<Void, VolumeError> in
+    /// What an earlier session could not save; with too few servers to write, reading must not wait for it for ever. Nobody
+    /// writes before it is done.
+    private func takeUpInTime() async throws(VolumeError) {
+        update { $0.hasSetAside = true }
+        let outcome = await patiently(upTo: .seconds(30), on: nil) { () async -> Result<Void, VolumeError> in
             do throws(VolumeError) {
-                return .success(try await self.takeUpSetAside())
+                return .success(try await self.acquireLease())
             } catch {
                 self.log.error("work that an earlier session set aside is not saved yet: \(error)")
                 return .failure(error)

@@ -65,6 +65,16 @@ struct SetAside {
     }
 }
 
+extension SetAside {
+    static func isThere(_ path: FilePath) throws(VolumeError) -> Bool {
+        do throws(LocalFileError) {
+            return try PrivateFile.read(path, limit: sizeLimit) != nil
+        } catch {
+            throw .local(error)
+        }
+    }
+}
+
 extension Volume {
     /// Writes what is acknowledged and not saved to a file of this machine. Returns where, or `nil` when there is nothing.
     func setAside() async throws(VolumeError) -> FilePath? {
@@ -81,7 +91,7 @@ extension Volume {
         let rest = attempt { (state) throws(Pause) in
             var chain = state.chain
             // The next one continues from it, whatever became of it.
-            if let unknown { chain.advance(unknown, to: chain.record) }
+            if let unknown { chain.advance(unknown, to: chain.record, unknown.contents) }
             return self.prepare(try state.cut(into: self.blocks), on: chain)
         }
         switch rest {
@@ -98,7 +108,9 @@ extension Volume {
             baseSequence: base.sequence, baseHash: base.hash(VolumeSigner(key: key.signingKey)),
             commits: commits.map { seal($0.contents) },
             blocks: blocks.map { ($0.id, Array($0.bytes.readableBytesView)) })
-        let path = SetAside.path(of: id, directories)
+        var path = SetAside.path(of: id, directories)
+        // That of another session on this machine is not to be lost for it.
+        if try SetAside.isThere(path) { path = FilePath("\(path).\(base.sequence)-\(incarnation)") }
         do throws(LocalFileError) {
             try PrivateFile.write(aside.encoded(), to: path)
         } catch {
@@ -107,25 +119,33 @@ extension Volume {
         return path
     }
 
-    /// Saves what an earlier session had to set aside; what cannot be saved any more stays where it is.
+    /// Saves what an earlier session had to set aside; what cannot be saved any more stays where it is. Part of taking the
+    /// lease: what is changed before would be based on the root before it.
     func takeUpSetAside() async throws(VolumeError) {
+        guard current({ $0.hasSetAside }) else { return }
         let path = SetAside.path(of: id, directories)
-        guard let aside = try SetAside.load(path) else { return }
-        // What others change meanwhile would be based on the root before it.
-        try await leaseLock.withLock { () async throws(VolumeError) in
-            try await whileNobodyWrites { () async throws(VolumeError) in try await takeUp(aside, path) }
-        }
+        if let aside = try SetAside.load(path) { try await takeUp(aside, path) }
+        update { $0.hasSetAside = false }
     }
 
     private func takeUp(_ aside: SetAside, _ path: FilePath) async throws(VolumeError) {
         var record = current { $0.chain.record }
         let signer = VolumeSigner(key: key.signingKey)
-        var commits: [(sealed: [UInt8], contents: RootContents)] = []
-        for sealed in aside.commits { commits.append((sealed, try Self.contents(sealed, key: key))) }
-        let newest = try open(record).transaction
-        if let done = commits.lastIndex(where: { $0.contents.transaction == newest }) {
+        let newest = try open(record)
+        var commits: [RootContents] = []
+        for sealed in aside.commits {
+            var contents = try Self.contents(sealed, key: key)
+            contents.recovery = newest.recovery
+            commits.append(contents)
+        }
+        let isBase = record.sequence == aside.baseSequence && record.hash(signer) == aside.baseHash
+        // M3: nothing but a forced recovery came after it.
+        let isRecoveredBase =
+            record.previous == aside.baseHash && newest.recovery?.sequence == aside.baseSequence
+            && record.sequence == aside.baseSequence + 1
+        if let done = commits.lastIndex(where: { $0.transaction == newest.transaction }) {
             commits.removeFirst(done + 1)
-        } else if record.sequence != aside.baseSequence || record.hash(signer) != aside.baseHash {
+        } else if !isBase, !isRecoveredBase {
             let kept = FilePath("\(path).\(aside.baseSequence)")
             try rename(path, to: kept)
             log.critical(
@@ -139,7 +159,7 @@ extension Volume {
         try await blocks.flush()
         for commit in commits {
             guard case .committed(let chosen) = await register.commit(
-                RootChange(contents: commit.sealed, gcEpoch: record.gcEpoch), on: record)
+                RootChange(contents: seal(commit), gcEpoch: record.gcEpoch), on: record)
             else { throw .busy }
             record = chosen
         }

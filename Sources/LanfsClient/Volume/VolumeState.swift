@@ -71,6 +71,8 @@ struct VolumeState {
     var failure: Errno?
     /// The unsaved work is kept on this machine: nothing is committed any more.
     var isSetAside = false
+    /// An earlier session's unsaved work comes before any change.
+    var hasSetAside = false
     /// Inodes whose contents another client may have changed since the kernel cached them.
     var changedElsewhere: Set<InodeNumber> = []
 

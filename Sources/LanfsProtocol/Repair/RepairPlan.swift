@@ -89,7 +89,8 @@ public struct RepairPlan: Sendable {
         view = next
         guard next.replaces(previous) else { return [] }
         // Another configuration is a person's doing, and rare.
-        if next.config.version != previous.config.version { nextPass = now } else { startPassSoon(now) }
+        startPassSoon(now)
+        if next.config.version != previous.config.version { nextPass = now }
         queue.revise { $0.missing = $0.missing.filter(next.targets(of: $0.block).contains) }
         var effects: [Effect] = []
         for index in flights.indices.reversed() {
