@@ -34,7 +34,7 @@ struct CrashTests {
             try host.startMount()
             var random = SplitMix64(seed: Self.seed)
             var past: [(files: NumberedFiles, count: Int)] = []
-            for round in 0..<6 {
+            for round in 0..<4 {
                 let files = NumberedFiles(folder: host("round\(round)"), seed: random.next())
                 try check(mkdir(files.folder, 0o755))
                 let writer = Writer(files)
