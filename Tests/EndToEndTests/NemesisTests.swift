@@ -10,7 +10,7 @@ struct NemesisTests {
 
     @Test(
         "whatever becomes of one server at a time, what was synced is there, nothing fails and nothing waits long",
-        arguments: getenv("LANFS_NEMESIS_SERVERS") == nil ? [3, 5] : [setting("LANFS_NEMESIS_SERVERS", default: 3)])
+        arguments: isLong && getenv("LANFS_NEMESIS_SERVERS") == nil ? [3, 5] : [setting("LANFS_NEMESIS_SERVERS", default: 3)])
     func strikes(servers: Int) throws {
         print("nemesis: again with LANFS_SEED=\(Self.seed) LANFS_NEMESIS_SECONDS=\(Self.seconds)")
         let serve = ["--grace", "10s", "--quarantine", "20s"]
