@@ -63,7 +63,7 @@ let package = Package(
                 "LanfsLocal", "LanfsFileSystem", "LanfsNetwork", system,
             ],
             swiftSettings: swift),
-        .target(name: "LanfsMount", dependencies: ["LanfsClient", "CFuse"], swiftSettings: swift),
+        .target(name: "LanfsMount", dependencies: ["LanfsClient", "LanfsNetwork", "CFuse"], swiftSettings: swift),
         .executableTarget(
             name: "lanfs", dependencies: ["CLinux", "LanfsServer", "LanfsClient", "LanfsMount", log, system] + nio,
             swiftSettings: staticCompile, linkerSettings: staticLink),

@@ -1,4 +1,5 @@
 import LanfsFileSystem
+import LanfsNetwork
 import SystemPackage
 
 /// What an operation came to. Most are answered from memory, on the thread that asked; one that has to fetch or to wait
@@ -6,12 +7,12 @@ import SystemPackage
 public enum Outcome<Value: Sendable>: Sendable {
     case done(Value)
     case failed(Errno)
-    /// `on`: where the work's task is best run.
+    /// `on`: where the work's task is best run; `nil` where it computes much.
     ///
     /// When nobody waits any more (interrupted, killed, unmounted) the work's task is cancelled: it should end soon, with
     /// `.interrupted` if it changed nothing. A result that comes too late is taken back by the bridge: lookups are
     /// forgotten, handles released.
-    case later(@Sendable () async -> Result<Value, Errno>, on: (any TaskExecutor)? = nil)
+    case later(@Sendable () async -> Result<Value, Errno>, on: EventLoopExecutor? = nil)
 }
 
 /// An open file or directory of one client; the number goes to the kernel and back.

@@ -2,6 +2,7 @@ import CFuse
 import Glibc
 import LanfsClient
 import LanfsFileSystem
+import LanfsNetwork
 import Synchronization
 import SystemPackage
 
@@ -45,7 +46,7 @@ final class Bridge: Sendable {
 
     private func wait<Value>(
         _ request: Request, _ rule: WaitRule, _ answer: Answer<Value>,
-        _ work: @escaping @Sendable () async -> Result<Value, Errno>, _ executor: (any TaskExecutor)?
+        _ work: @escaping @Sendable () async -> Result<Value, Errno>, _ executor: EventLoopExecutor?
     ) {
         guard let id = pending.add(request, rule) else {
             request.fail(.socketNotConnected)
@@ -59,19 +60,22 @@ final class Bridge: Sendable {
                 if let raw { Bridge.of(raw)?.pending.interrupt(UInt64(UInt(bitPattern: id))) }
             }, UnsafeMutableRawPointer(bitPattern: UInt(id)))
 
-        let task = Task(executorPreference: executor) { [self] in
-            let result = await work()
-            let taken = pending.take(id) { request in
-                switch result {
-                case .success(let value):
-                    if answer.send(self, request, value) != 0 { answer.undo(self, value) }
-                case .failure(let error):
-                    answer.fail(self, request, error)
+        let start = { [self] in
+            let task = Task(executorPreference: executor) { [self] in
+                let result = await work()
+                let taken = pending.take(id) { request in
+                    switch result {
+                    case .success(let value):
+                        if answer.send(self, request, value) != 0 { answer.undo(self, value) }
+                    case .failure(let error):
+                        answer.fail(self, request, error)
+                    }
                 }
+                if !taken, case .success(let value) = result { answer.undo(self, value) }
             }
-            if !taken, case .success(let value) = result { answer.undo(self, value) }
+            pending.attach(task, to: id)
         }
-        pending.attach(task, to: id)
+        if let executor { executor.startHere(start) } else { start() }
     }
 
     /// How long attributes stay true, in seconds. A write takes set-user-id and set-group-id away without the kernel

@@ -76,12 +76,13 @@ struct VolumeState {
     /// Inodes whose contents another client may have changed since the kernel cached them.
     var changedElsewhere: Set<InodeNumber> = []
 
+    /// `frameMemory`: bytes of file data, unsaved ones included.
     init(chain: CommitChain, nodeMemory: Int, frameMemory: Int, readOnly: Bool) {
         self.chain = chain
         self.tree = Tree(root: chain.contents.tree)
         self.guarded = GuardedNodes(cache: NodeCache(limitBytes: nodeMemory))
-        self.frames = FrameCache(limit: frameMemory)
         self.dirtyLimit = min(32 << 20, frameMemory / 3)
+        self.frames = FrameCache(limit: frameMemory - dirtyLimit)
         self.readOnly = readOnly
     }
 

@@ -19,16 +19,16 @@ struct FrameEncoder: ~Copyable {
     }
 
     /// `plain`: request id and message, at most `Limits.messageSize` bytes. Its payload is the caller's to send right
-    /// after.
-    mutating func encode(_ plain: [UInt8], into buffer: inout ByteBuffer) throws(CryptoError) {
-        try seal(plain, into: &buffer)
+    /// after. `isFinal`: the goodbye.
+    mutating func encode(_ plain: [UInt8], isFinal: Bool = false, into buffer: inout ByteBuffer) throws(CryptoError) {
+        try seal(plain, isFinal: isFinal, into: &buffer)
     }
 
     mutating func encode(_ control: FrameWire.Control, into buffer: inout ByteBuffer) throws(CryptoError) {
         try seal(FrameEncoder.plain(control), isFinal: control == .goodbye, into: &buffer)
     }
 
-    private static func plain(_ control: FrameWire.Control) -> [UInt8] {
+    static func plain(_ control: FrameWire.Control) -> [UInt8] {
         var writer = ByteWriter(reserving: 5)
         writer.append(FrameWire.controlID)
         writer.append(control.rawValue)

@@ -1,3 +1,4 @@
+import Glibc
 import LanfsCrypto
 import LanfsProtocol
 import NIOCore
@@ -28,12 +29,15 @@ final class TransportHandler<Peer: TransportPeer>: ChannelDuplexHandler {
     private var session: Session?
     private var decoder: FrameDecoder<Peer.Incoming>?
     private var encoder: FrameEncoder?
+    /// Takes the encoder's place once the connection is open.
+    private var stream: OutgoingStream?
 
     /// Not admitted yet: reading has stopped.
     private var waiting: (id: RequestID, message: Peer.Incoming)?
     private var readIsHeld = false
     private var isProcessing = false
 
+    private var isFinishing = false
     private var sentGoodbye = false
     private var receivedGoodbye = false
     private var end: TransportEnd?
@@ -118,9 +122,10 @@ final class TransportHandler<Peer: TransportPeer>: ChannelDuplexHandler {
         }
         phase = .ended
         for timer in [handshakeTimer, goodbyeTimer, ticker] { timer?.cancel() }
-        link.closeOutbox()
+        link.outbox.close()
         decoder = nil
         encoder = nil
+        stream = nil
         if let end { peer.ended(end) }
         context.fireChannelInactive()
     }
@@ -155,8 +160,9 @@ extension TransportHandler {
             phase = .greeting
             decoder = FrameDecoder(key: session.receiveKey, handshakeHash: session.handshakeHash)
             var first = ByteBuffer(bytes: bytes)
-            encoder = FrameEncoder(key: session.sendKey, handshakeHash: session.handshakeHash)
-            guard seal({ encoder throws(CryptoError) in try encoder.begin(into: &first) }) else { return }
+            var encoder = FrameEncoder(key: session.sendKey, handshakeHash: session.handshakeHash)
+            guard seal({ () throws(CryptoError) in try encoder.begin(into: &first) }) else { return }
+            self.encoder = consume encoder
             write(first)
             let rest = handshakeInput
             handshakeInput = ByteBuffer()
@@ -173,10 +179,21 @@ extension TransportHandler {
         guard let session else { return }
         handshakeTimer?.cancel()
         phase = .open
+        openStream()
         scheduleTick()
         peer.established(session)
         self.session = nil
         drain()
+    }
+
+    private func openStream() {
+        guard let encoder = encoder.take(), let context else { return }
+        let socket = try? context.channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(
+            of: NIOBSDSocket.Handle.self
+        ) { fcntl($0, F_DUPFD_CLOEXEC, 0) }
+        let stream = OutgoingStream(encoder, socket: socket.flatMap { $0 >= 0 ? $0 : nil }) { [peer] in peer.wrote($0) }
+        self.stream = stream
+        link.outbox.open(stream)
     }
 }
 
@@ -228,16 +245,16 @@ extension TransportHandler: TransportActions {
     @specialized(where Peer == ClientPeer)
     @specialized(where Peer == ServerConnection)
     func drain() {
-        guard phase == .open, !sentGoodbye, let context else { return }
-        let messages = link.takeAll()
-        guard !messages.isEmpty else { return }
+        guard phase == .open, !sentGoodbye, let context, let stream, link.outbox.takeTurn() else { return }
+        let (rest, messages) = link.outbox.takeAll()
+        var weight = rest?.weight ?? 0
+        var saysGoodbye = false
+        if let rest { context.write(wrapOutboundOut(.byteBuffer(rest.bytes)), promise: nil) }
         var batch = context.channel.allocator.buffer(capacity: min(messages.count * 256, batchLimit))
-        var weight = 0
         for message in messages {
             weight += message.weight
-            guard seal({ encoder throws(CryptoError) in try encoder.encode(message.plain, into: &batch) }) else {
-                return
-            }
+            saysGoodbye = message.isLast
+            guard seal({ () throws(CryptoError) in try stream.encode(message, into: &batch) }) else { return }
             switch message.payload {
             case nil: break
             case .bytes(let payload) where payload.readableBytes <= copyLimit: batch.writeImmutableBuffer(payload)
@@ -257,11 +274,23 @@ extension TransportHandler: TransportActions {
                 batch = context.channel.allocator.buffer(capacity: 256)
             }
         }
-        if batch.readableBytes > 0 || weight > 0 {
-            context.write(wrapOutboundOut(.byteBuffer(batch)), promise: written(&weight))
-        }
+        finishWriting(batch, promise: written(&weight), saysGoodbye: saysGoodbye)
+    }
+
+    /// Gives the outbox's turn up once all of it has left.
+    private func finishWriting(_ batch: ByteBuffer, promise: EventLoopPromise<Void>, saysGoodbye: Bool = false) {
+        guard let context else { return promise.fail(ChannelError.ioOnClosedChannel) }
+        sentGoodbye = saysGoodbye
         spokeSinceTick = true
-        context.flush()
+        let bound = NIOLoopBound(self, eventLoop: link.eventLoop)
+        promise.futureResult.whenComplete { _ in
+            let handler = bound.value
+            if saysGoodbye { return handler.saidGoodbye() }
+            guard handler.unwritten == 0, !handler.link.outbox.giveUpTurn() else { return }
+            // More has come. Not now: this may be called from within a write.
+            handler.link.eventLoop.execute { bound.value.drain() }
+        }
+        context.writeAndFlush(wrapOutboundOut(.byteBuffer(batch)), promise: promise)
     }
 
     /// Reports `weight` to the peer once what is written with it has left, and starts counting anew.
@@ -295,16 +324,10 @@ extension TransportHandler: TransportActions {
         case .handshake, .greeting: abort(.closed(address: address))
         case .ended: break
         case .open:
-            guard !sentGoodbye else { return }
+            guard !isFinishing else { return }
+            isFinishing = true
+            link.outbox.append(last: .goodbye)
             drain()
-            link.closeOutbox()
-            sentGoodbye = true
-            var buffer = ByteBuffer()
-            guard seal({ encoder throws(CryptoError) in try encoder.encode(.goodbye, into: &buffer) }) else { return }
-            let promise = link.eventLoop.makePromise(of: Void.self)
-            let bound = NIOLoopBound(self, eventLoop: link.eventLoop)
-            promise.futureResult.whenComplete { _ in bound.value.saidGoodbye() }
-            write(buffer, promise: promise)
         }
     }
 
@@ -330,17 +353,25 @@ extension TransportHandler: TransportActions {
         guard phase != .ended else { return }
         phase = .ended
         if self.end == nil { self.end = end }
-        link.closeOutbox()
+        link.outbox.close()
         context?.close(promise: nil)
     }
 
-    private func seal(_ body: (inout FrameEncoder) throws(CryptoError) -> Void) -> Bool {
-        guard encoder != nil else { return false }
+    func failed(_ failure: OutgoingStream.Failure) {
+        let reason =
+            switch failure {
+            case .crypto(let error): error.description
+            case .socket(let number): String(cString: strerror(number))
+            }
+        abort(.disconnected(address: address, reason: reason))
+    }
+
+    private func seal(_ body: () throws(CryptoError) -> Void) -> Bool {
         do throws(CryptoError) {
-            try body(&encoder!)
+            try body()
             return true
         } catch {
-            abort(.disconnected(address: address, reason: error.description))
+            failed(.crypto(error))
             return false
         }
     }
@@ -366,7 +397,7 @@ extension TransportHandler {
     }
 
     private func tick() {
-        guard phase == .open, let context else { return }
+        guard phase == .open else { return }
         ticksUnheard = heardSinceTick ? 0 : ticksUnheard + 1
         ticksWaiting = heardSinceTick || !peer.isWaiting ? 0 : ticksWaiting + 1
         if (ticksWaiting >= timeouts.quietTicks) != isQuiet {
@@ -380,7 +411,7 @@ extension TransportHandler {
             return abort(.disconnected(address: address, reason: "it stopped in the middle of a message"))
         }
 
-        let unwritten = (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+        let unwritten = unwritten
         ticksUnwritten = unwritten > 0 && unwritten == unwrittenAtTick ? ticksUnwritten + 1 : 0
         unwrittenAtTick = unwritten
         if ticksUnwritten > timeouts.stalledTicks {
@@ -388,12 +419,25 @@ extension TransportHandler {
         }
 
         // While bytes wait to be sent the other side hears from us as it is.
-        if Peer.givesSignsOfLife, !spokeSinceTick, !sentGoodbye, unwritten == 0, heardSinceTick || peer.owesAnswers {
-            var buffer = ByteBuffer()
-            guard seal({ encoder throws(CryptoError) in try encoder.encode(.alive, into: &buffer) }) else { return }
-            write(buffer)
+        let hasSpoken = stream?.takeSpoken() ?? false || spokeSinceTick
+        if Peer.givesSignsOfLife, !hasSpoken, !sentGoodbye, unwritten == 0, heardSinceTick || peer.owesAnswers {
+            giveSignOfLife()
         }
         heardSinceTick = false
         spokeSinceTick = false
+    }
+
+    /// Bytes that NIO has and the socket has not.
+    private var unwritten: Int {
+        guard let context else { return 0 }
+        return (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+    }
+
+    private func giveSignOfLife() {
+        // A thread that is just writing is a sign of life.
+        guard let stream, link.outbox.takeTurn() else { return }
+        var buffer = ByteBuffer()
+        guard seal({ () throws(CryptoError) in try stream.encode(.alive, into: &buffer) }) else { return }
+        finishWriting(buffer, promise: link.eventLoop.makePromise(of: Void.self))
     }
 }

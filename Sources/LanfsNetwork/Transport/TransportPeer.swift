@@ -10,7 +10,7 @@ protocol TransportPeer: AnyObject, Sendable {
     /// again.
     func admits(_ message: Incoming, id: RequestID) throws(Violation) -> Bool
     func received(_ message: Incoming, payload: ByteBuffer?, id: RequestID) throws(Violation)
-    /// So many bytes of `OutgoingMessage.weight` were written.
+    /// So many bytes of `OutgoingMessage.weight` were written. Called on any thread.
     func wrote(_ weight: Int)
     /// The other side will send nothing more.
     func saidGoodbye()
@@ -35,10 +35,14 @@ enum TransportEnd {
     case failed(NetworkError)
 }
 
-/// What other threads may ask of a transport; each request is carried out on its event loop.
+/// What other threads may ask of a transport. What they send leaves from their own thread when nobody else is sending;
+/// everything else is carried out on its event loop.
 final class TransportLink: Sendable {
+    /// A thread that sends for others as well has work of its own.
+    private static let roundsAtMost = 8
+
     let eventLoop: any EventLoop
-    private let outbox = Outbox()
+    let outbox = Outbox()
     private let actor: NIOLoopBoundBox<(any TransportActions)?>
 
     init(eventLoop: any EventLoop) {
@@ -49,13 +53,34 @@ final class TransportLink: Sendable {
     func attach(_ actions: (any TransportActions)?) { actor.value = actions }
 
     func send(_ message: OutgoingMessage) {
-        if outbox.append(message) {
-            eventLoop.execute { self.actor.value?.drain() }
+        switch outbox.append(message, onEventLoop: eventLoop.inEventLoop) {
+        case .nothing: break
+        case .wakeEventLoop: drain()
+        case .send(let stream): send(through: stream)
         }
     }
 
-    func takeAll() -> [OutgoingMessage] { outbox.takeAll() }
-    func closeOutbox() { outbox.close() }
+    /// On this thread, whose turn it is.
+    private func send(through stream: OutgoingStream) {
+        for _ in 0..<Self.roundsAtMost {
+            let (messages, mustWake) = outbox.nextForThread()
+            guard let messages else {
+                if mustWake { drain() }
+                return
+            }
+            do {
+                guard let rest = try stream.write(messages) else { continue }
+                if outbox.handOver(rest) { drain() }
+            } catch {
+                eventLoop.execute { self.actor.value?.failed(error) }
+                _ = outbox.handOver(nil)
+            }
+            return
+        }
+        if outbox.handOver(nil) { drain() }
+    }
+
+    private func drain() { eventLoop.execute { self.actor.value?.drain() } }
 
     func resume() { eventLoop.execute { self.actor.value?.resume() } }
 
@@ -67,6 +92,8 @@ final class TransportLink: Sendable {
 
 protocol TransportActions {
     func drain()
+    /// A thread could not write.
+    func failed(_ failure: OutgoingStream.Failure)
     func resume()
     func finish()
     func abort(_ error: NetworkError)
