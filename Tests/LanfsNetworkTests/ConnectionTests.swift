@@ -263,6 +263,41 @@ struct ConnectionTests {
         await server.stop()
     }
 
+    @Test("threads that send for themselves, on both sides, keep the stream whole", arguments: [false, true])
+    func manyThreads(serverStopsReading: Bool) async throws {
+        var limits = ServerLimits()
+        limits.bytesPerConnection = 1 << 20
+        let server = try await TestServer(limits: limits)
+        server.observations.answersElsewhere.store(true, ordering: .releasing)
+        let connection = try await server.connect(pins: TestPins())
+        // What is sent meanwhile is more than any socket takes, so that threads have to leave a rest behind.
+        server.observations.holds.store(serverStopsReading, ordering: .releasing)
+        let sizes = [0, 1, 8_192, 60_000, 65_536, 65_537, 300_000]
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            for number in 0..<700 {
+                tasks.addTask {
+                    let size = serverStopsReading ? 60_000 : sizes[number % sizes.count]
+                    let id = BlockID(number: number)
+                    let put = Request.put(block: id, length: UInt32(size), gcEpoch: 1)
+                    let stored = try await connection.call(put, payload: pattern(number..<number + size))
+                    #expect(stored.response == .done)
+                    #expect(server.observations.seen.withLock { $0.puts[id] } == pattern(number..<number + size))
+                    let got = try await connection.call(get(size, offset: number))
+                    #expect(got.payload ?? ByteBuffer() == pattern(number..<number + size))
+                }
+            }
+            if serverStopsReading {
+                tasks.addTask {
+                    try await Task.sleep(for: .milliseconds(500))
+                    server.observations.releaseAll()
+                }
+            }
+            try await tasks.waitForAll()
+        }
+        #expect(await eventually { server.listener.bytesHeld == 0 })
+        await server.stop()
+    }
+
     @Test("a cancelled call returns at once and its late answer harms nobody")
     func cancellation() async throws {
         let server = try await TestServer()

@@ -75,6 +75,8 @@ final class Observations: Sendable {
     let seen = Mutex(Seen())
     /// Held back while this is true; see `TestHandler.releaseAll`.
     let holds = Atomic<Bool>(false)
+    /// Answers leave from other threads than the connection's, as a disk's do.
+    let answersElsewhere = Atomic<Bool>(false)
     let held = Mutex<[@Sendable () -> Void]>([])
 
     func releaseAll() {
@@ -118,6 +120,8 @@ final class TestHandler: RequestHandler {
         }
         if observations.holds.load(ordering: .acquiring) {
             observations.held.withLock { $0.append(answer) }
+        } else if observations.answersElsewhere.load(ordering: .acquiring) {
+            Task.detached { answer() }
         } else {
             answer()
         }
