@@ -223,9 +223,7 @@ final class RootRegister: Sendable {
                     if case .accept = request.body { self?.finishCommit(.refused(refusal)) }
                 }
             }
-        case .wake(let time):
-            state.withLock { $0.wake = time }
-            setTimer()
+        case .wake: setTimer()
         case .acquired(let record): finishAcquiring(record)
         case .committed(let record):
             finishCommit(.committed(record))
@@ -312,7 +310,8 @@ final class RootRegister: Sendable {
 }
 
 extension RootRegister.State {
-    /// What the volume must hear of these effects, with the lease's end as it now is.
+    /// What the volume must hear of these effects, with the lease's end as it now is; and when the proposer wants to be
+    /// woken.
     fileprivate mutating func note(_ effects: [ProposerEffect]) -> [RootRegister.Event] {
         var events: [RootRegister.Event] = []
         for effect in effects {
@@ -328,7 +327,8 @@ extension RootRegister.State {
                 isHeld = false
                 events.append(.leaseMoved)
             case .wanted: events.append(.wanted)
-            case .send, .wake, .committed, .tooLarge, .troubled: break
+            case .wake(let time): wake = time
+            case .send, .committed, .tooLarge, .troubled: break
             }
         }
         // An end that is a little too early is on the safe side (L1), and each commit moves it.

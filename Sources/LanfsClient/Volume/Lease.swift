@@ -31,8 +31,8 @@ extension Volume {
         let base = current { $0.chain.record }
         if !(record.sequence == base.sequence && record.sameValue(as: base)) { try await takeOver(record) }
         try await body()
-        let end = register.leaseEnd
-        update { $0.leaseEnd = end }
+        // Under the lock: a lease that is lost just now is told of after it (`note`).
+        update { $0.leaseEnd = register.leaseEnd }
     }
 
     /// The root moved while this client did not hold the lease.
@@ -66,8 +66,7 @@ extension Volume {
     func note(_ event: RootRegister.Event) {
         switch event {
         case .leaseMoved:
-            let end = register.leaseEnd
-            update { state in if state.leaseEnd != nil { state.leaseEnd = end } }
+            update { state in if state.leaseEnd != nil { state.leaseEnd = register.leaseEnd } }
         case .wanted:
             committer.handOver(self)
         }

@@ -120,6 +120,12 @@ public final class ServerConnection: TransportPeer {
         }
         if isDuplicate { throw Violation(what: "a second request \(id) before the first was answered") }
         guard mayTake, hub.budget.take(cost, isGuaranteed: holdsNothing, orElse: { [link] in link.resume() }) else {
+            // What was written meanwhile, by another thread, may have left nothing held here: then it is guaranteed.
+            let asksAgain = state.withLock { state in
+                state.isPaused = true
+                return state.held == 0 && !holdsNothing
+            }
+            if asksAgain { link.resume() }
             return false
         }
         state.withLock { state in

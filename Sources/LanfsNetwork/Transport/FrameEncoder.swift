@@ -24,10 +24,6 @@ struct FrameEncoder: ~Copyable {
         try seal(plain, isFinal: isFinal, into: &buffer)
     }
 
-    mutating func encode(_ control: FrameWire.Control, into buffer: inout ByteBuffer) throws(CryptoError) {
-        try seal(FrameEncoder.plain(control), isFinal: control == .goodbye, into: &buffer)
-    }
-
     static func plain(_ control: FrameWire.Control) -> [UInt8] {
         var writer = ByteWriter(reserving: 5)
         writer.append(FrameWire.controlID)

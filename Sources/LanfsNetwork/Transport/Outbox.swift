@@ -45,14 +45,15 @@ struct OutgoingMessage: Sendable {
         isLast = false
     }
 
-    private init(last plain: [UInt8]) {
-        self.plain = plain
+    private init(_ control: FrameWire.Control) {
+        plain = FrameEncoder.plain(control)
         payload = nil
         weight = 0
-        isLast = true
+        isLast = control == .goodbye
     }
 
-    static let goodbye = OutgoingMessage(last: FrameEncoder.plain(.goodbye))
+    static let alive = OutgoingMessage(.alive)
+    static let goodbye = OutgoingMessage(.goodbye)
 }
 
 /// Messages that any thread leaves to be sent, and whose turn it is to send them. One at a time seals and writes, so
@@ -150,17 +151,11 @@ final class Outbox: Sendable {
         state.withLock { $0.stream = $0.isOpen ? stream : nil }
     }
 
-    /// Takes the turn unless a thread has it. That one wakes the event loop if there is more to do.
-    func takeTurn() -> Bool {
+    /// Takes the turn and everything that waits; `nil` while a thread has it, which wakes the event loop if it leaves
+    /// anything.
+    func takeAll() -> (rest: Remainder?, messages: [OutgoingMessage])? {
         state.withLock { state in
-            if case .thread = state.turn { return false }
-            state.turn = .eventLoop(isAwaited: false)
-            return true
-        }
-    }
-
-    func takeAll() -> (rest: Remainder?, messages: [OutgoingMessage]) {
-        state.withLock { state in
+            if case .thread = state.turn { return nil }
             state.turn = .eventLoop(isAwaited: false)
             var taken: [OutgoingMessage] = []
             swap(&taken, &state.messages)
@@ -169,12 +164,10 @@ final class Outbox: Sendable {
         }
     }
 
-    /// Everything that was taken has left. Returns false when there is more: the turn goes on.
-    func giveUpTurn() -> Bool {
+    /// Everything that was taken has left. What has come meanwhile has woken the event loop.
+    func giveUpTurn() {
         state.withLock { state in
-            guard state.messages.isEmpty, case .eventLoop(isAwaited: false) = state.turn else { return false }
-            state.turn = .nobody
-            return true
+            if state.messages.isEmpty, state.rest == nil, case .eventLoop(isAwaited: false) = state.turn { state.turn = .nobody }
         }
     }
 

@@ -14,11 +14,6 @@ final class OutgoingStream: @unchecked Sendable {
     private let wrote: @Sendable (Int) -> Void
     private let hasSpoken = Atomic<Bool>(false)
 
-    enum Failure: Error {
-        case crypto(CryptoError)
-        case socket(Int32)
-    }
-
     init(_ encoder: consuming FrameEncoder, socket: Int32?, wrote: @escaping @Sendable (Int) -> Void) {
         self.encoder = encoder
         self.socket = socket
@@ -36,19 +31,16 @@ final class OutgoingStream: @unchecked Sendable {
         try encoder.encode(message.plain, isFinal: message.isLast, into: &buffer)
     }
 
-    func encode(_ control: FrameWire.Control, into buffer: inout ByteBuffer) throws(CryptoError) {
-        try encoder.encode(control, into: &buffer)
-    }
-
-    /// Seals and writes as much as the socket takes at once; payloads are copied beside their messages. Returns the rest.
-    func write(_ messages: [OutgoingMessage]) throws(Failure) -> Outbox.Remainder? {
+    /// Seals and writes as much as the socket takes at once; payloads are copied beside their messages. Returns the rest: the
+    /// event loop waits for room, and meets what is wrong with the connection after it has read what came before.
+    func write(_ messages: [OutgoingMessage]) throws(CryptoError) -> Outbox.Remainder? {
         guard let socket else { return nil }
         var weight = 0
         var batch = ByteBuffer()
         batch.reserveCapacity(messages.reduce(0) { $0 + $1.plain.count + ($1.payload?.count ?? 0) + 64 })
         for message in messages {
             weight += message.weight
-            do throws(CryptoError) { try encode(message, into: &batch) } catch { throw .crypto(error) }
+            try encode(message, into: &batch)
             if case .bytes(let payload)? = message.payload { batch.writeImmutableBuffer(payload) }
         }
         hasSpoken.store(true, ordering: .relaxed)
@@ -58,10 +50,8 @@ final class OutgoingStream: @unchecked Sendable {
             }
             if count > 0 {
                 batch.moveReaderIndex(forwardBy: count)
-            } else if count == 0 || errno == EAGAIN {
+            } else if count == 0 || errno != EINTR {
                 return Outbox.Remainder(bytes: batch, weight: weight)
-            } else if errno != EINTR {
-                throw .socket(errno)
             }
         }
         wrote(weight)

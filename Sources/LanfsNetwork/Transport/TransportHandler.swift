@@ -3,7 +3,8 @@ import LanfsCrypto
 import LanfsProtocol
 import NIOCore
 
-/// A connection from its first byte to its last: handshake, then frames in both directions. All on one event loop.
+/// A connection from its first byte to its last: handshake, then frames in both directions. On one event loop, but for
+/// what threads send themselves (`Outbox`).
 final class TransportHandler<Peer: TransportPeer>: ChannelDuplexHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = Never
@@ -245,8 +246,8 @@ extension TransportHandler: TransportActions {
     @specialized(where Peer == ClientPeer)
     @specialized(where Peer == ServerConnection)
     func drain() {
-        guard phase == .open, !sentGoodbye, let context, let stream, link.outbox.takeTurn() else { return }
-        let (rest, messages) = link.outbox.takeAll()
+        guard phase == .open, !sentGoodbye, let context, let stream, let (rest, messages) = link.outbox.takeAll() else { return }
+        guard rest != nil || !messages.isEmpty else { return giveUpTurn() }
         var weight = rest?.weight ?? 0
         var saysGoodbye = false
         if let rest { context.write(wrapOutboundOut(.byteBuffer(rest.bytes)), promise: nil) }
@@ -274,23 +275,19 @@ extension TransportHandler: TransportActions {
                 batch = context.channel.allocator.buffer(capacity: 256)
             }
         }
-        finishWriting(batch, promise: written(&weight), saysGoodbye: saysGoodbye)
-    }
-
-    /// Gives the outbox's turn up once all of it has left.
-    private func finishWriting(_ batch: ByteBuffer, promise: EventLoopPromise<Void>, saysGoodbye: Bool = false) {
-        guard let context else { return promise.fail(ChannelError.ioOnClosedChannel) }
+        let promise = written(&weight)
+        let bound = NIOLoopBound(self, eventLoop: link.eventLoop)
+        promise.futureResult.whenComplete { [saysGoodbye] _ in
+            if saysGoodbye { bound.value.saidGoodbye() } else { bound.value.giveUpTurn() }
+        }
         sentGoodbye = saysGoodbye
         spokeSinceTick = true
-        let bound = NIOLoopBound(self, eventLoop: link.eventLoop)
-        promise.futureResult.whenComplete { _ in
-            let handler = bound.value
-            if saysGoodbye { return handler.saidGoodbye() }
-            guard handler.unwritten == 0, !handler.link.outbox.giveUpTurn() else { return }
-            // More has come. Not now: this may be called from within a write.
-            handler.link.eventLoop.execute { bound.value.drain() }
-        }
         context.writeAndFlush(wrapOutboundOut(.byteBuffer(batch)), promise: promise)
+    }
+
+    /// Threads may write again, once nothing of ours can come after them.
+    private func giveUpTurn() {
+        if unwritten == 0 { link.outbox.giveUpTurn() }
     }
 
     /// Reports `weight` to the peer once what is written with it has left, and starts counting anew.
@@ -357,13 +354,8 @@ extension TransportHandler: TransportActions {
         context?.close(promise: nil)
     }
 
-    func failed(_ failure: OutgoingStream.Failure) {
-        let reason =
-            switch failure {
-            case .crypto(let error): error.description
-            case .socket(let number): String(cString: strerror(number))
-            }
-        abort(.disconnected(address: address, reason: reason))
+    func failed(_ error: CryptoError) {
+        abort(.disconnected(address: address, reason: error.description))
     }
 
     private func seal(_ body: () throws(CryptoError) -> Void) -> Bool {
@@ -371,18 +363,14 @@ extension TransportHandler: TransportActions {
             try body()
             return true
         } catch {
-            failed(.crypto(error))
+            failed(error)
             return false
         }
     }
 
-    private func write(_ buffer: ByteBuffer, promise: EventLoopPromise<Void>? = nil) {
+    private func write(_ buffer: ByteBuffer) {
         spokeSinceTick = true
-        guard let context else {
-            promise?.fail(ChannelError.ioOnClosedChannel)
-            return
-        }
-        context.writeAndFlush(wrapOutboundOut(.byteBuffer(buffer)), promise: promise)
+        context?.writeAndFlush(wrapOutboundOut(.byteBuffer(buffer)), promise: nil)
     }
 }
 
@@ -421,7 +409,7 @@ extension TransportHandler {
         // While bytes wait to be sent the other side hears from us as it is.
         let hasSpoken = stream?.takeSpoken() ?? false || spokeSinceTick
         if Peer.givesSignsOfLife, !hasSpoken, !sentGoodbye, unwritten == 0, heardSinceTick || peer.owesAnswers {
-            giveSignOfLife()
+            link.send(.alive)
         }
         heardSinceTick = false
         spokeSinceTick = false
@@ -431,13 +419,5 @@ extension TransportHandler {
     private var unwritten: Int {
         guard let context else { return 0 }
         return (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
-    }
-
-    private func giveSignOfLife() {
-        // A thread that is just writing is a sign of life.
-        guard let stream, link.outbox.takeTurn() else { return }
-        var buffer = ByteBuffer()
-        guard seal({ () throws(CryptoError) in try stream.encode(.alive, into: &buffer) }) else { return }
-        finishWriting(buffer, promise: link.eventLoop.makePromise(of: Void.self))
     }
 }

@@ -1,3 +1,4 @@
+import LanfsCrypto
 import NIOCore
 
 /// Who a transport works for: the client's or the server's end of a connection. Called on the event loop.
@@ -68,12 +69,12 @@ final class TransportLink: Sendable {
                 if mustWake { drain() }
                 return
             }
-            do {
+            do throws(CryptoError) {
                 guard let rest = try stream.write(messages) else { continue }
                 if outbox.handOver(rest) { drain() }
             } catch {
+                // The turn is kept: nothing may follow half a message.
                 eventLoop.execute { self.actor.value?.failed(error) }
-                _ = outbox.handOver(nil)
             }
             return
         }
@@ -92,8 +93,8 @@ final class TransportLink: Sendable {
 
 protocol TransportActions {
     func drain()
-    /// A thread could not write.
-    func failed(_ failure: OutgoingStream.Failure)
+    /// A message could not be sealed.
+    func failed(_ error: CryptoError)
     func resume()
     func finish()
     func abort(_ error: NetworkError)
