@@ -97,6 +97,10 @@ import Testing
         var volume = try await cluster.make(of: 0..<2, keepers: 2)
         try await volume.put(pattern(50_000), as: "before")
         try await volume.save().get()
+        // What was stored while there was one server, too.
+        try await eventually {
+            try await cluster.copies(of: volume, at: (0..<2).map(cluster.identity)).values.allSatisfy { $0 == 2 }
+        }
         #expect(try await volume.close() == nil)
         await cluster.stop(1)
         volume = try await cluster.open(at: [0], recovery: { $0.seen == nil })
