@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 import SystemPackage
 
 /// What went wrong with a file of this user's own, said with its path.
@@ -21,6 +22,9 @@ public enum LocalFileError: Error, Equatable, CustomStringConvertible {
 
 /// Small files that only their owner may read, written whole or not at all.
 public enum PrivateFile {
+    /// Two threads may write the same file at the same time.
+    private static let writes = Atomic<UInt64>(0)
+
     /// `nil` when there is no such file. A secret that others could have read is refused, not used.
     public static func read(
         _ path: FilePath, limit: Int = 1 << 20, secret: Bool = true
@@ -52,6 +56,15 @@ public enum PrivateFile {
         return bytes
     }
 
+    public static func isThere(_ path: FilePath) throws(LocalFileError) -> Bool {
+        var status = stat()
+        if stat(path.string, &status) == 0 { return true }
+        guard errno == ENOENT || errno == ENOTDIR else {
+            throw .failed(action: "examine", path: path, errno: Errno(rawValue: errno))
+        }
+        return false
+    }
+
     /// Replaces the file in one step that survives a power cut: temporary name, fsync, rename, fsync of the folder.
     /// With `replacing` false an existing file is an error. The folder is made when missing.
     public static func write(
@@ -59,7 +72,8 @@ public enum PrivateFile {
     ) throws(LocalFileError) {
         let folder = path.removingLastComponent()
         try makeDirectory(folder)
-        let temporary = folder.appending(".\(path.lastComponent?.string ?? "file").\(getpid()).tmp")
+        let number = writes.add(1, ordering: .relaxed).newValue
+        let temporary = folder.appending(".\(path.lastComponent?.string ?? "file").\(getpid()).\(number).tmp")
         let descriptor = open(temporary.string, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else { throw .failed(action: "create", path: temporary, errno: Errno(rawValue: errno)) }
         defer { unlink(temporary.string) }

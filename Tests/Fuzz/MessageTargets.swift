@@ -79,7 +79,7 @@ extension Target {
             let record = sampleRecord()
             return [
                 [0] + record.encoded, [1] + record.contents, [2] + state.encoded,
-                [3] + RollbackMemory(record, AgreeableVerifier()).encoded,
+                [3] + RollbackMemory(record, RecoveryHistory(), AgreeableVerifier()).encoded,
             ]
         },
         run: { bytes in

@@ -1,5 +1,6 @@
 import LanfsFileSystem
 import LanfsProtocol
+import LanfsTree
 import Testing
 
 @testable import LanfsClient
@@ -57,6 +58,59 @@ import Testing
         #expect(try await again.contents(of: "between") == pattern(9000))
         _ = try await again.close()
         await server.stop()
+    }
+
+    @Test func `is gone from several servers, also from one that was away, and while others upload`() async throws {
+        let cluster = Cluster(members: .hasty)
+        let volume = try await cluster.make(of: 0..<3)
+        let servers = (0..<3).map(cluster.identity)
+        for number in 0..<40 { try await volume.put(pattern(60_000 + number), as: "\(number)") }
+        try await volume.put(pattern(3 << 20), as: "large")
+        try await volume.save().get()
+        let full = try await cluster.statuses(of: volume, at: servers).map(\.usedByVolume)
+        #expect(full.reduce(0, +) > 10_000_000)
+
+        await cluster.stop(2)
+        for name in (0..<40).map(String.init) + ["large"] {
+            _ = try await volume.unlink(Array(name.utf8), in: rootInode, by: caller).value()
+        }
+        try await volume.save().get()
+        try await cluster.start([2])
+        await volume.servers.connect(3, of: servers, until: .now + .seconds(10))
+        // A client that dies before its commit, in the middle of a collection.
+        async let left = leaveBehind(30, in: volume)
+        _ = try await volume.audit()
+        #expect(try await left.count == 30)
+        // Each block goes with the second collection after its upload.
+        for _ in 0..<2 { _ = try await volume.audit() }
+
+        try await eventually {
+            try await volume.save().get()
+            try await volume.afterCommit()
+            let reached = try await reached(volume)
+            return try await Set(cluster.copies(of: volume, at: servers).keys).isSubset(of: reached)
+        }
+        // The tree's root and the changes since it was stored.
+        #expect(try await cluster.statuses(of: volume, at: servers).allSatisfy { $0.usedByVolume < 500_000 })
+        #expect(try await volume.close() == nil)
+        await cluster.stopAll()
+    }
+
+    /// All blocks that the newest root needs.
+    private func reached(_ volume: Volume) async throws -> Set<BlockID> {
+        let (chain, tree) = volume.current { ($0.chain, $0.tree) }
+        var blocks = Set(chain.changeBlocks.map(\.block))
+        for (tree, skipsStored) in [(Tree(root: chain.contents.tree), false), (tree, true)] {
+            try await volume.walk(tree, skippingStored: skipsStored) { (nodes) throws(VolumeError) in
+                for (place, node) in nodes {
+                    if let stored = place.stored { blocks.insert(stored.ref.block) }
+                    node.forEachEntry { key, value in
+                        if let block = try? blockReferred(by: key, value) { blocks.insert(block) }
+                    }
+                }
+            }
+        }
+        return blocks
     }
 
     @Test func `is looked for by an idle client as well, on top of what others committed`() async throws {

@@ -182,4 +182,7 @@ struct LogMemory: LogHandler {
     func names(_ server: ServerID, in text: String) -> Bool {
         return lines.all.withLock { $0.contains { $0.contains(text) && $0.contains(fingerprint(of: server.bytes)) } }
     }
+
+    func count(of text: String) -> Int { lines.all.withLock { $0.count { $0.contains(text) } }
+    }
 }

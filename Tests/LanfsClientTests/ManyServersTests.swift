@@ -95,12 +95,13 @@ final class Cluster: Sendable {
 
     /// - Parameter joins: whether servers that are found are taken in.
     func open(
-        at numbers: [Int], create: Bool = false, joins: Bool = false, copies: Int? = nil,
+        at numbers: [Int], create: Bool = false, joins: Bool = false, copies: Int? = nil, timeout: Duration? = nil,
         recovery: (@Sendable (RecoveryNotice) -> Bool)? = nil
     ) async throws -> Volume {
         var options = VolumeOptions()
         options.recovery = recovery
         options.replicas = copies
+        options.timeout = timeout
         let places = places().filter { place in numbers.contains { identity($0) == place.server } }
         return try await Volume.open(
             key: laboratory.key, at: places, create: create, options: options,

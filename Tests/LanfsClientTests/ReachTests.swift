@@ -1,10 +1,42 @@
 import Glibc
+import LanfsCrypto
+import LanfsNetwork
 import LanfsProtocol
 import Synchronization
 import SystemPackage
 import Testing
 
 @testable import LanfsClient
+
+@Suite(.serialized) struct `A volume whose own blocks are on servers that are away` {
+    @Test func `is opened when they come back, and says whom it waits for`() async throws {
+        let log = LogMemory()
+        let cluster = Cluster(log: log)
+        let volume = try await cluster.make(of: 0..<3, copies: 1)
+        for number in 0..<24 {
+            try await volume.put(pattern(3000), as: "\(number)")
+            try await volume.save().get()
+        }
+        #expect(try await volume.close() == nil)
+        await cluster.stop(1)
+        await cluster.stop(2)
+        await #expect {
+            _ = try await cluster.open(at: [0], timeout: .seconds(1))
+        } throws: { error in
+            guard case VolumeError.network(.deadlineExceeded(let names, _)) = error else { return false }
+            return names.contains(fingerprint(of: cluster.identity(1).bytes)) && names.contains(fingerprint(of: cluster.identity(2).bytes))
+        }
+        #expect(log.count(of: "reading waits") == 0)
+        async let opened = cluster.open(at: [0])
+        try await eventually { log.count(of: "reading waits") > 0 }
+        try await cluster.start([1, 2])
+        let again = try await opened
+        for number in 0..<24 { #expect(try await again.contents(of: "\(number)") == pattern(3000)) }
+        #expect(log.count(of: "reading waits") == 1)
+        #expect(try await again.close() == nil)
+        await cluster.stopAll()
+    }
+}
 
 @Suite(.serialized) struct `Files of which a part is only on servers that are away` {
     @Test func `are marked when listed, and refused before anything is written`() async throws {

@@ -54,6 +54,94 @@ import Testing
         await cluster.stopAll()
     }
 
+    @Test func `is opened where it went on, also when at first only the keeper that was left behind answers`() async throws {
+        let cluster = Cluster(members: .hasty)
+        var volume = try await cluster.make(of: 0..<2, keepers: 2)
+        try await volume.put(pattern(50_000), as: "before")
+        try await volume.save().get()
+        #expect(try await volume.close() == nil)
+        await cluster.stop(1)
+        volume = try await cluster.open(at: [0], recovery: { _ in true })
+        try await volume.put(pattern(60_000), as: "alone")
+        try await volume.save().get()
+        #expect(try await volume.close() == nil)
+
+        // It knows nothing of the recovery and answers for its epoch alone (P4).
+        await cluster.stop(0)
+        try await cluster.start([1])
+        await #expect {
+            _ = try await cluster.open(at: [1])
+        } throws: { error in
+            guard case VolumeError.rolledBack(let what) = error else { return false }
+            return what.contains("away")
+        }
+        async let opened = cluster.open(at: [1])
+        try await Task.sleep(for: .seconds(1))
+        try await cluster.start([0])
+        volume = try await opened
+        #expect(volume.register.epoch == 3)
+        #expect(try await volume.contents(of: "alone") == pattern(60_000))
+        #expect(try await volume.close() == nil)
+        // Both answer at once, and the one that was left behind may be the first.
+        for _ in 0..<5 {
+            volume = try await cluster.open(at: [1, 0])
+            #expect(volume.register.epoch == 3)
+            #expect(try await volume.close() == nil)
+        }
+        await cluster.stopAll()
+    }
+
+    @Test func `that was recovered on both sides alarms those who have seen the other`() async throws {
+        let log = LogMemory()
+        let cluster = Cluster(members: .hasty, log: log)
+        var volume = try await cluster.make(of: 0..<2, keepers: 2)
+        try await volume.put(pattern(50_000), as: "before")
+        try await volume.save().get()
+        // What was stored while there was one server, too.
+        try await eventually {
+            try await cluster.copies(of: volume, at: (0..<2).map(cluster.identity)).values.allSatisfy { $0 == 2 }
+        }
+        #expect(try await volume.close() == nil)
+        await cluster.stop(1)
+        volume = try await cluster.open(at: [0], recovery: { $0.seen == nil })
+        try await volume.put(pattern(60_000), as: "zero")
+        try await volume.save().get()
+        #expect(try await volume.close() == nil)
+
+        await cluster.stop(0)
+        try await cluster.start([1])
+        // This machine has seen more, which is said before anybody agrees.
+        await #expect(throws: VolumeError.self) { try await cluster.open(at: [1], recovery: { $0.seen == nil }) }
+        volume = try await cluster.open(at: [1], recovery: { ($0.seen ?? 0) > $0.commit })
+        for number in 0..<6 {
+            try await volume.put(pattern(70_000), as: "one\(number)")
+            try await volume.save().get()
+        }
+        #expect(try await volume.close() == nil)
+
+        await cluster.stop(1)
+        try await cluster.start([0])
+        await #expect {
+            _ = try await cluster.open(at: [0])
+        } throws: { error in
+            guard case VolumeError.otherSide = error else { return false }
+            return "\(error)".contains("two volumes")
+        }
+        // A person may choose it all the same; from then on the other one is the wrong one.
+        volume = try await cluster.open(at: [0], recovery: { _ in false })
+        #expect(try await volume.contents(of: "zero") == pattern(60_000))
+        for number in 0..<6 {
+            try await volume.put(pattern(80_000), as: "more\(number)")
+            try await volume.save().get()
+        }
+        #expect(try await volume.close() == nil)
+        try await cluster.start([1])
+        await #expect {
+            _ = try await cluster.open(at: [1])
+        } throws: { if case VolumeError.otherSide = $0 { true } else { false } }
+        await cluster.stopAll()
+    }
+
     @Test func `keeps and names what the lost keeper comes back with`() async throws {
         let cluster = Cluster(members: .hasty)
         var volume = try await cluster.make(of: 0..<2, keepers: 2)
@@ -64,7 +152,7 @@ import Testing
         let further = try await propose(on: record, at: 1, of: cluster, volume)
         await cluster.stop(1)
         volume = try await cluster.open(at: [0], recovery: { _ in true })
-        #expect(volume.current { $0.chain.contents.recovery }?.sequence == record.sequence)
+        #expect(volume.current { $0.chain.contents.recoveries.newest?.sequence } == record.sequence)
         try await volume.put(pattern(60_000), as: "alone")
         try await volume.save().get()
         try await cluster.start([1])

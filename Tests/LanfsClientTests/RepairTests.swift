@@ -29,6 +29,42 @@ import Testing
         #expect(try await volume.close() == nil)
         await cluster.stopAll()
     }
+
+    /// Far more blocks than the queue holds, passes that give it 32 each, and a rate that any machine reaches: what is measured
+    /// is whether it idles.
+    @Test func `replace a lost one at the rate they may, however many blocks there are`() async throws {
+        var members = MemberOptions.hasty
+        members.repair.rate = 512 << 10
+        members.repair.burst = 0
+        members.repair.queueLimit = 32
+        members.repair.shortestPass = .seconds(5)
+        members.repair.passInterval = .seconds(3600)
+        let cluster = Cluster(members: members)
+        let volume = try await cluster.make(of: 0..<3)
+        let (count, size) = (2000, 6000)
+        for number in 0..<count {
+            let block = SealedBlock(frames: [pattern(size) + Array("\(number)".utf8)])
+            try await volume.blocks.upload(block, gcEpoch: volume.current { $0.chain.record.gcEpoch })
+        }
+        try await volume.blocks.flush()
+        let left = [0, 1].map(cluster.identity)
+        let before = try await cluster.statuses(of: volume, at: left).map(\.blocks)
+        await cluster.stop(2)
+        var start = ContinuousClock.now
+        try await eventually {
+            if try await cluster.statuses(of: volume, at: left).map(\.blocks) == before { start = .now }
+            let copies = try await cluster.copies(of: volume, at: left)
+            return copies.count >= count && copies.values.allSatisfy { $0 == 2 }
+        }
+        let seconds = UInt64((ContinuousClock.now - start).components.seconds)
+        let after = try await cluster.statuses(of: volume, at: left).map(\.blocks)
+        let copied = zip(before, after).map { ($1 - $0) * UInt64(size) }
+        let most = try #require(copied.max())
+        #expect(most >= members.repair.rate * 8 / 10 * seconds, "\(copied) bytes in \(seconds) s")
+        #expect(most <= members.repair.rate * (seconds + 1) + UInt64(Limits.blockSize), "\(copied) bytes in \(seconds) s")
+        #expect(try await volume.close() == nil)
+        await cluster.stopAll()
+    }
 }
 
 extension MemberOptions {
@@ -53,12 +89,26 @@ extension Cluster {
         var copies: [BlockID: Int] = [:]
         for server in servers {
             let lane = try #require(volume.servers.lane(of: server))
-            guard case .listed(let page) = try await volume.blocks.ask(.list(after: nil), of: lane).response else {
-                throw VolumeError.busy
+            var after: BlockID?
+            while case .listed(let page) = try await volume.blocks.ask(.list(after: after), of: lane).response, !page.isEmpty {
+                for block in page { copies[block.block, default: 0] += 1 }
+                after = page.last?.block
             }
-            for block in page { copies[block.block, default: 0] += 1 }
         }
         return copies
+    }
+
+    /// What each of these servers says of itself.
+    func statuses(of volume: Volume, at servers: [ServerID]) async throws -> [ServerStatus] {
+        var statuses: [ServerStatus] = []
+        for server in servers {
+            let lane = try #require(volume.servers.lane(of: server))
+            guard case .status(let status) = try await volume.blocks.ask(.status, of: lane).response else {
+                throw VolumeError.busy
+            }
+            statuses.append(status)
+        }
+        return statuses
     }
 }
 

@@ -24,7 +24,22 @@ import Testing
     }
 
     @Test func `a file that is not there is nil`() throws {
-        #expect(try PrivateFile.read(folder.appending("nothing")) == nil)
+        let path = folder.appending("nothing")
+        #expect(try PrivateFile.read(path) == nil)
+        #expect(try !PrivateFile.isThere(path))
+        try PrivateFile.write([1], to: path)
+        #expect(try PrivateFile.isThere(path))
+        #expect(throws: LocalFileError.self) { try PrivateFile.isThere(folder.appending(String(repeating: "x", count: 300))) }
+    }
+
+    @Test func `several may write the same file at the same time`() async throws {
+        let path = folder.appending("shared")
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for number in 0..<50 { group.addTask { try PrivateFile.write([UInt8](repeating: UInt8(number), count: 1000), to: path) } }
+            try await group.waitForAll()
+        }
+        let bytes = try #require(try PrivateFile.read(path))
+        #expect(bytes.count == 1000 && Set(bytes).count == 1)
     }
 
     @Test func `a secret that others can read is refused with the remedy`() throws {

@@ -27,7 +27,7 @@ private struct Codec: Sendable, CustomTestStringConvertible {
         Codec(
             "keeper state", sample: { $0.keeperState() }, encode: \.encoded, decode: { try KeeperState(encoded: $0) }),
         Codec(
-            "rollback memory", sample: { RollbackMemory($0.record(), SimulatedAuthority()) }, encode: \.encoded,
+            "rollback memory", sample: { RollbackMemory($0.record(), $0.recoveries(), SimulatedAuthority()) }, encode: \.encoded,
             decode: { try RollbackMemory(encoded: $0) }),
         Codec(
             "discovery query",
@@ -239,13 +239,13 @@ struct RollbackMemoryTests {
         record.sealedNext = nil
         record.sequence = 10
         record.epoch = 2
-        let memory = RollbackMemory(record, signer)
+        let memory = RollbackMemory(record, RecoveryHistory(), signer)
         let change = RootChange(contents: [1], gcEpoch: 0)
         let child = record.child(change, epoch: 2, ballot: random.ballot(), signer: signer)
         #expect(memory.judge(record.signed(ballot: random.ballot(), signer), signer) == .same)
         #expect(memory.judge(child, signer) == .child)
         #expect(memory.judge(child.child(change, epoch: 2, ballot: random.ballot(), signer: signer), signer) == .newer)
-        #expect(RollbackMemory(child, signer).judge(record, signer) == .rolledBack)
+        #expect(RollbackMemory(child, RecoveryHistory(), signer).judge(record, signer) == .rolledBack)
         var other = record
         other.contents.append(1)
         #expect(memory.judge(other, signer) == .forked)

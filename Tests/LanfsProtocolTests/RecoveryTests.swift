@@ -74,7 +74,8 @@ struct RecoveryTests {
         let beyond = unknown.child(RootChange(contents: [6], gcEpoch: 0), epoch: 1, ballot: ballot(6), signer: authority)
         let recovery = try #require(
             ForcedRecovery(from: [.init(server: fixture.servers[0], record: fixture.genesis)], in: 1))
-        let point = recovery.point(authority)
+        var recoveries = RecoveryHistory()
+        recoveries.add(recovery.point(id: 1, authority))
         var root = seal(recovery)
         for number in 0..<5 {
             root = root.child(
@@ -82,18 +83,36 @@ struct RecoveryTests {
                 signer: authority)
         }
         for seen in [unknown, beyond] {
-            let memory = RollbackMemory(seen, authority)
+            let memory = RollbackMemory(seen, RecoveryHistory(), authority)
             // The plain comparison cannot tell: newer by more than one.
             #expect(memory.judge(root, authority) == .newer)
-            #expect(memory.isLeftBehind(by: point))
-            #expect(point.leavesBehind(seen, authority))
+            #expect(recoveries.relation(to: memory) == .leftBehind(by: recovery.point(id: 1, authority)))
         }
-        for seen in [fixture.genesis, seal(recovery), root] {
-            #expect(!RollbackMemory(seen, authority).isLeftBehind(by: point))
+        #expect(recoveries.relation(to: RollbackMemory(fixture.genesis, RecoveryHistory(), authority)) == .sameSide)
+        for seen in [seal(recovery), root] {
+            #expect(recoveries.relation(to: RollbackMemory(seen, recoveries, authority)) == .sameSide)
         }
-        var contents = RootContents(transaction: TransactionID(incarnation: 1, number: 1))
-        #expect(contents.recovery == nil)
-        contents.recovery = point
-        #expect(try RootContents(encoded: contents.encoded).recovery == point)
+        // The other side went on from the same root, and knows nothing of this.
+        var others = RecoveryHistory()
+        others.add(recovery.point(id: 2, authority))
+        #expect(others.relation(to: RollbackMemory(root, recoveries, authority)) == .otherSide)
+        #expect(RecoveryHistory().relation(to: RollbackMemory(root, recoveries, authority)) == .otherSide)
+        // One that came later went on from far above what the first left behind.
+        others.add(RecoveryPoint(id: 3, of: root, authority))
+        #expect(others.relation(to: RollbackMemory(beyond, RecoveryHistory(), authority)) == .leftBehind(by: recovery.point(id: 2, authority)))
+    }
+
+    @Test("forgets the oldest of many, and who remembers that is alarmed")
+    func forgets() {
+        var recoveries = RecoveryHistory()
+        recoveries.add(RecoveryPoint(id: 1, of: fixture.genesis, fixture.authority))
+        let early = RollbackMemory(fixture.genesis, recoveries, fixture.authority)
+        for id in 2...UInt64(RecoveryHistory.limit) {
+            recoveries.add(RecoveryPoint(id: id, of: fixture.genesis, fixture.authority))
+        }
+        #expect(recoveries.relation(to: early) == .sameSide)
+        recoveries.add(RecoveryPoint(id: 99, of: fixture.genesis, fixture.authority))
+        #expect(recoveries.points.count == RecoveryHistory.limit)
+        #expect(recoveries.relation(to: early) == .otherSide)
     }
 }

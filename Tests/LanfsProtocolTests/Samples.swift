@@ -43,8 +43,14 @@ extension SplitMix64 {
             tree: maybe { $0.frameRef() }, treeSequence: next(), newestChange: maybe { $0.frameRef() },
             changesSinceCheckpoint: UInt32(below(64)),
             transaction: TransactionID(incarnation: wide(), number: next()))
-        for _ in 0..<below(4) { contents[counter: UInt16(below(100))] = next() }
+        contents.recoveries = recoveries()
         return contents
+    }
+
+    mutating func recoveries() -> RecoveryHistory {
+        var recoveries = RecoveryHistory()
+        for _ in 0..<below(4) { recoveries.add(RecoveryPoint(id: next(), of: record(), SimulatedAuthority())) }
+        return recoveries
     }
 
     mutating func keeperState() -> KeeperState {

@@ -14,32 +14,12 @@ final class BlockPool: Sendable {
     /// How often a flush that waits looks whether servers have gone quiet.
     private static let interval = Duration.milliseconds(250)
 
-    /// Larger blocks go to one server that passes them on to the others (B2). What is small is sooner there when each gets it
-    /// from here.
-    private static let sentToEach = 64 << 10
-    /// So long after the first server has a block the next should have it from there, while nothing else comes along.
-    private static let passingPatience = Duration.milliseconds(400)
-    /// A chain that did not work is not used for so long.
-    private static let chainMemory = Duration.seconds(10)
-
-    fileprivate struct Chain: Hashable {
-        let head: ServerID
-        let rest: [ServerID]
-    }
-
-    fileprivate struct ChainState {
-        var underWay = 0
-        /// When the last block came through, or the first was sent.
-        var movedAt = ContinuousClock.now
-        var brokenAt: ContinuousClock.Instant?
-    }
-
-    fileprivate struct Target {
+    struct Target {
         let server: ServerID
         let since: ContinuousClock.Instant
     }
 
-    fileprivate struct Upload {
+    struct Upload {
         let bytes: ByteBuffer
         var gcEpoch: UInt64
         /// The servers it was given to, in that order.
@@ -53,7 +33,7 @@ final class BlockPool: Sendable {
         var storedAt: ContinuousClock.Instant?
     }
 
-    fileprivate struct State {
+    struct State {
         var uploads: [BlockID: Upload] = [:]
         /// Those under way, and those that did not work lately.
         var chains: [Chain: ChainState] = [:]
@@ -93,6 +73,7 @@ final class BlockPool: Sendable {
     /// Everything that may let a flush go on.
     private let changes: Changes
     let receipts = Receipts()
+    let absence = Absence()
     let servers: Servers
     let timeout: Duration?
     let log: Logger
@@ -314,7 +295,7 @@ final class BlockPool: Sendable {
         }
         if isShort, before == nil {
             log.warning(
-                "new data waits: \(servers.placement.required) servers have to store it, and too few can be reached. What is stored can be read",
+                "new data waits: \(servers.placement.required) servers have to store it, and too few can be reached. What is stored can be read. Start those that are away; one that stays away is taken out with 'lanfs drain', and with 'lanfs mount --replicas' fewer servers have to store everything",
                 metadata: ["away": "\(servers.awayNames)"])
         } else if !isShort, let before {
             log.notice("new data is stored again, after \((ContinuousClock.now - before).components.seconds) s")
@@ -388,50 +369,6 @@ extension BlockPool.State {
         for (lane, isWilling) in zip(ranking, isWilling) where !isWilling && missing > 0 { give(lane) }
         if !fresh.isEmpty { uploads[block] = upload }
         return fresh
-    }
-
-    /// B2: one copy leaves this machine, where the first server can pass it on.
-    mutating func chain(
-        _ block: BlockID, along lanes: [ServerLane], now: ContinuousClock.Instant
-    ) -> BlockPool.Chain? {
-        guard let head = lanes.first, lanes.count > 1, lanes.allSatisfy(\.isWilling),
-            let size = uploads[block]?.bytes.readableBytes, size > BlockPool.sentToEach
-        else { return nil }
-        let chain = BlockPool.Chain(head: head.server, rest: lanes.dropFirst().map(\.server))
-        var known = chains[chain] ?? BlockPool.ChainState()
-        if let brokenAt = known.brokenAt {
-            if now - brokenAt < BlockPool.chainMemory { return nil }
-            known = BlockPool.ChainState()
-        }
-        if known.underWay == 0 { known.movedAt = now }
-        known.underWay += 1
-        chains[chain] = known
-        uploads[block]?.chain = chain
-        for lane in lanes { lane.expect(block) }
-        return chain
-    }
-
-    mutating func noteEnd(of chain: BlockPool.Chain, isWhole: Bool, now: ContinuousClock.Instant) {
-        guard var known = chains[chain] else { return }
-        known.underWay = max(0, known.underWay - 1)
-        known.movedAt = now
-        if !isWhole { known.brokenAt = now }
-        chains[chain] = known.underWay == 0 && known.brokenAt == nil ? nil : known
-    }
-
-    /// The servers that must get the block from here after all: the first one is in trouble, or has it and does not bring it
-    /// to the next (B3).
-    private mutating func breakChain(
-        of block: BlockID, _ placement: Servers.Placement, now: ContinuousClock.Instant
-    ) -> [ServerLane] {
-        guard let upload = uploads[block], let chain = upload.chain, let known = chains[chain] else { return [] }
-        let lanes = placement.ranking(of: block)
-        let isGoing = lanes.contains { $0.server == chain.head && $0.isWilling } && upload.refusals[chain.head] == nil
-        let isStuck = upload.storedAt.map { now - max($0, known.movedAt) >= BlockPool.passingPatience } ?? false
-        guard !isGoing || isStuck else { return [] }
-        uploads[block]?.chain = nil
-        chains[chain]?.brokenAt = now
-        return lanes.filter { chain.rest.contains($0.server) }
     }
 
     /// What is left to do for these blocks.

@@ -72,6 +72,8 @@ extension BlockPool {
         let block = frames[0].block
         let deadline = timeout.map { ContinuousClock.now + $0 }
         var failures: [ServerID: VolumeError] = [:]
+        var waitsSince: ContinuousClock.Instant?
+        defer { if waitsSince != nil { absence.end() } }
         while true {
             let changes = servers.changes.count
             let placement = servers.placement
@@ -83,8 +85,17 @@ extension BlockPool {
             let near = untried.compactMap { lane in lane.connection.map { (lane, $0) } }
             if near.isEmpty {
                 if servers.isClosed { throw .closed }
-                if let deadline, ContinuousClock.now >= deadline { throw .timedOut }
-                await servers.changes.next(after: changes, until: deadline)
+                let names = untried.map(\.link.name).joined(separator: ", ")
+                let now = ContinuousClock.now
+                if let deadline, now >= deadline { throw .network(.deadlineExceeded(server: names, lastFailure: nil)) }
+                if waitsSince == nil { absence.begin() }
+                let since = waitsSince ?? now
+                waitsSince = since
+                // Connections that are just being made are no news.
+                let isNews = now - since >= Absence.patience
+                if isNews { absence.tell(of: names, log) }
+                let next = isNews ? deadline : [deadline, since + Absence.patience].compactMap { $0 }.min()
+                await servers.changes.next(after: changes, until: next)
                 if Task.isCancelled { throw .failed(.interrupted) }
                 continue
             }

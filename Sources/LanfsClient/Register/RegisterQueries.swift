@@ -24,6 +24,8 @@ struct RegisterQueries: Sendable {
     private static let patience = Duration.seconds(60)
     /// After this long without an answer of the keepers that one knows others are asked who they are.
     private static let keepersPatience = Duration.seconds(2)
+    /// Servers that may know more than is found are waited for so long.
+    private static let laterPatience = Duration.seconds(5)
 
     let volume: VolumeID
     let sender: ProposerID
@@ -85,8 +87,8 @@ struct RegisterQueries: Sendable {
     }
 
     /// `nil`: it does not answer, or not with what a keeper says.
-    func standing(of server: ServerID) async -> Standing? {
-        let exchange = Exchange(until: .now + .seconds(3))
+    func standing(of server: ServerID, within patience: Duration = .seconds(3)) async -> Standing? {
+        let exchange = Exchange(until: .now + patience)
         defer { exchange.end() }
         exchange.send(RegisterRequest(epoch: 1, sender: sender, body: .read(known: nil)), to: server, by: transport)
         for await event in exchange.events {
@@ -148,12 +150,37 @@ struct RegisterQueries: Sendable {
         }
     }
 
-    /// As `newest`, where `record` may be of keepers most of which are lost: others of the servers may know who came after
-    /// them.
+    /// As `newest`, where `record` may be of keepers most of which are lost, or which a recovery by force left behind (M3) and
+    /// who go on answering for their epoch: others of the servers may know who came after them.
+    ///
+    /// - Parameter remembered: what this machine has seen (F1): while less than that is found, servers that are away are
+    ///   waited for.
     func newestAnywhere(
-        from record: RootRecord, until deadline: ContinuousClock.Instant
+        from record: RootRecord, remembered: RollbackMemory?, until deadline: ContinuousClock.Instant
     ) async throws(VolumeError) -> Newest {
         servers.reach(record.newestConfig.servers.map(\.server))
+        var found = try await newestOfAnybody(from: record, until: deadline)
+        let patience = min(deadline, .now + Self.laterPatience)
+        while true {
+            let changes = servers.changes.count
+            let isLess = remembered.map(found.isOlder) ?? false
+            if let (later, epoch) = await laterRecord(
+                than: found.place.epoch, within: isLess ? .seconds(3) : .milliseconds(500),
+                unless: { isElsewhere($0, remembered) })
+            {
+                found = try await newest(from: later, in: epoch, until: deadline)
+            } else if isLess, ContinuousClock.now < patience, servers.lanes.contains(where: { $0.connection == nil }) {
+                await servers.changes.next(after: changes, until: patience)
+            } else {
+                return found
+            }
+        }
+    }
+
+    /// From the keepers that `record` leads to, or from those that others know of.
+    private func newestOfAnybody(
+        from record: RootRecord, until deadline: ContinuousClock.Instant
+    ) async throws(VolumeError) -> Newest {
         let outcome = await withTaskGroup(of: Result<Newest, VolumeError>?.self) { group in
             group.addTask { await attempt(from: record, in: record.epoch, until: deadline) }
             group.addTask {
@@ -189,12 +216,16 @@ struct RegisterQueries: Sendable {
     }
 
     /// What a server that can be reached has accepted in the newest epoch after this one.
-    func laterRecord(than epoch: UInt64) async -> (RootRecord, UInt64)? {
+    func laterRecord(
+        than epoch: UInt64, within patience: Duration = .seconds(3), unless isExcluded: (RootRecord) -> Bool = { _ in false }
+    ) async -> (RootRecord, UInt64)? {
         let near = servers.lanes.filter { $0.connection != nil }
         return await withTaskGroup(of: Standing?.self) { group in
-            for lane in near { group.addTask { await standing(of: lane.server) } }
+            for lane in near { group.addTask { await standing(of: lane.server, within: patience) } }
             var newest: (RootRecord, UInt64)?
-            for await case .record(let record, let its)? in group where its > newest?.1 ?? epoch { newest = (record, its) }
+            for await case .record(let record, let its)? in group where its > newest?.1 ?? epoch && !isExcluded(record) {
+                newest = (record, its)
+            }
             return newest
         }
     }
@@ -215,6 +246,11 @@ struct RegisterQueries: Sendable {
     struct Newest: Sendable {
         let place: RegisterPlace
         let chosen: RootRecord?
+
+        /// F1, as far as this tells without the root itself.
+        func isOlder(than memory: RollbackMemory) -> Bool {
+            place.epoch < memory.epoch || chosen.map { $0.sequence < memory.sequence } ?? false
+        }
     }
 
     private enum Found: Sendable {

@@ -13,6 +13,8 @@ public enum DrainObstacle: Equatable, Sendable {
 
 /// Taking a server out of the volume, and back in before it is gone (M1, B6).
 extension Volume {
+    private static let attemptsBeforeTelling = 15
+
     /// To be asked before a drain begins.
     public func obstacle(toDraining server: ServerID) async throws(VolumeError) -> DrainObstacle? {
         let config = current { $0.chain.record.newestConfig }
@@ -39,11 +41,7 @@ extension Volume {
     public func finishDraining(
         _ server: ServerID, name: [UInt8], progress: TransferProgress
     ) async throws(VolumeError) {
-        while current({ $0.chain.record.newestConfig }).keepers.members.contains(server) {
-            try await acquireLease()
-            try await moveKeepers()
-            try? await Task.sleep(for: .milliseconds(200))
-        }
+        try await replaceKeeper(server)
         var most: UInt64 = 0
         while true {
             let root = try await settledRoot()
@@ -81,6 +79,23 @@ extension Volume {
                 guard next.version == config.version, !next.keepers.members.contains(server) else { return }
                 next.setState(.gone, of: server)
             }
+        }
+    }
+
+    /// Returns once the server is no keeper any more (M2).
+    private func replaceKeeper(_ server: ServerID) async throws(VolumeError) {
+        for attempt in 0... {
+            let config = current { $0.chain.record.newestConfig }
+            guard config.keepers.members.contains(server) else { return }
+            if attempt == Self.attemptsBeforeTelling {
+                let away = config.servers.map(\.server).filter { servers.lane(of: $0)?.connection == nil }
+                log.warning(
+                    "draining waits: the server votes on the volume's root until others do, and not all of those answer",
+                    metadata: ["away": "\(servers.names(of: away))"])
+            }
+            try await acquireLease()
+            try await moveKeepers()
+            try? await Task.sleep(for: .milliseconds(200))
         }
     }
 

@@ -11,6 +11,8 @@ public struct RecoveryNotice: Sendable {
     public var lost: [String]
     /// The newest commit that the survivor knows.
     public var commit: UInt64
+    /// A commit that this machine has seen and the survivor does not have (F1).
+    public var seen: UInt64?
 }
 
 extension RegisterQueries {
@@ -19,11 +21,12 @@ extension RegisterQueries {
     /// M3: opens the next epoch from the keepers that are left.
     ///
     /// - Parameters:
+    ///   - remembered: what this machine has seen (F1).
     ///   - confirm: the person's word.
     ///   - mark: the sealed contents with the point in them.
     /// - Returns: the seal that ended the epoch before; `nil` when enough keepers answer, and nothing has to be forced.
     func recover(
-        from record: RootRecord, confirm: (RecoveryNotice) -> Bool,
+        from record: RootRecord, remembered: RollbackMemory?, confirm: (RecoveryNotice) -> Bool,
         marking mark: ([UInt8], RecoveryPoint) throws(VolumeError) -> [UInt8]
     ) async throws(VolumeError) -> RootRecord? {
         var (newest, epoch) = (record, record.epoch)
@@ -48,16 +51,28 @@ extension RegisterQueries {
             }
             let lost = place.keepers.members.filter { server in !survivors.contains { $0.server == server } }
             let notice = RecoveryNotice(
-                survivor: name(of: recovery.server), lost: lost.map(name), commit: recovery.base.sequence)
+                survivor: name(of: recovery.server), lost: lost.map(name), commit: recovery.base.sequence,
+                seen: try remembered.flatMap { (memory) throws(VolumeError) in
+                    try lacks(recovery.base, memory) ? memory.sequence : nil
+                })
             guard confirm(notice) else { throw .notRecovered }
             let seal = recovery.seal(
-                contents: try mark(recovery.base.contents, recovery.point(signer)),
+                contents: try mark(recovery.base.contents, recovery.point(id: .random(in: .min ... .max), signer)),
                 ballot: recovery.base.ballot.next(for: sender, skipping: 1024), signer)
             guard seal.fits else { throw .damaged("the root record, too large to be stored,") }
             if try await bring(seal, to: recovery.server) { return seal }
             // Something was accepted there meanwhile: once more, on top of it.
         }
         throw .busy
+    }
+
+    /// Whether what was seen is not an ancestor of this root.
+    private func lacks(_ record: RootRecord, _ memory: RollbackMemory) throws(VolumeError) -> Bool {
+        let recoveries = try Volume.contents(of: record, key: servers.setting.key).recoveries
+        switch memory.judge(record, signer) {
+        case .rolledBack, .forked: return true
+        case .same, .child, .newer: return recoveries.relation(to: memory) != .sameSide
+        }
     }
 
     private func name(of server: ServerID) -> String { servers.lane(of: server)?.link.name ?? fingerprint(of: server.bytes) }
@@ -80,14 +95,29 @@ extension RegisterQueries {
     }
 }
 
+extension RegisterQueries {
+    /// Whether a root is of another volume by now than what was seen here, after recoveries on two sides.
+    func isElsewhere(_ record: RootRecord, _ memory: RollbackMemory?) -> Bool {
+        guard let memory, let contents = try? Volume.contents(of: record, key: servers.setting.key),
+            contents.recoveries.relation(to: memory) == .otherSide
+        else { return false }
+        servers.setting.log.error(
+            "the volume was recovered by force on two sides that did not know of each other: a server shows commit \(record.sequence) of the other one. Stop the servers of the side that is to go, or empty their folders of this volume")
+        return true
+    }
+}
+
 extension Volume {
     /// Before a keeper that was away comes into the next epoch, where its record gives way: what a forced recovery left behind
     /// there is kept on this machine, and people are told.
     func keepLeftBehind(_ record: RootRecord, of server: ServerID) throws(VolumeError) {
-        guard let point = current({ $0.chain.contents.recovery }),
-            point.leavesBehind(record, VolumeSigner(key: key.signingKey))
+        let signer = VolumeSigner(key: key.signingKey)
+        let chain = current { $0.chain }
+        // Without a recovery there is one chain of roots, and this is in it.
+        guard chain.contents.recoveries.newest != nil,
+            chain.contents.recoveries.relation(to: RollbackMemory(record, try open(record).recoveries, signer)) != .sameSide
         else { return }
-        let name = "left-behind-\(record.sequence)-\(record.hash(VolumeSigner(key: key.signingKey)).hex.prefix(16))"
+        let name = "left-behind-\(record.sequence)-\(record.hash(signer).hex.prefix(16))"
         let path = directories.state(ofVolume: id.hex).appending(name)
         do throws(LocalFileError) {
             try PrivateFile.write(record.encoded, to: path)
@@ -95,25 +125,43 @@ extension Volume {
             throw .local(error)
         }
         log.warning(
-            "the server \(fingerprint(of: server.bytes)) comes back with commit \(record.sequence), which the recovery by force left behind: the volume went on after commit \(point.sequence). Its root record is kept",
+            "the server \(fingerprint(of: server.bytes)) comes back with commit \(record.sequence), which is not in the volume since a recovery by force: that went on without it. Its root record is kept",
             metadata: ["file": "\(path)"])
     }
 
-    /// F1, where keepers were lost.
+    /// F1.
     static func check(
-        _ record: RootRecord, _ contents: RootContents, against memory: RootMemory, _ options: VolumeOptions,
-        _ signer: VolumeSigner
+        _ record: RootRecord, _ contents: RootContents, against memory: RollbackMemory?, _ options: VolumeOptions,
+        _ signer: VolumeSigner, _ servers: Servers
     ) throws(VolumeError) {
-        guard let newest = memory.newest else { return }
-        if let point = contents.recovery, newest.isLeftBehind(by: point) {
-            if options.recovery != nil { return }
-            throw .leftBehind(seen: newest.sequence, recovered: point.sequence)
+        guard let memory else { return }
+        // An epoch that ended, at a keeper that does not know it yet, is no other side: it is older.
+        if record.epochInForce >= memory.epoch || contents.recoveries.newest != nil {
+            do throws(VolumeError) {
+                try contents.recoveries.check(record, against: memory)
+            } catch {
+                guard options.recovery != nil else { throw error }
+                return servers.setting.log.warning("a person accepts this: \(error)")
+            }
         }
-        switch newest.judge(record, signer) {
+        switch memory.judge(record, signer) {
         case .same, .child, .newer: return
         case .rolledBack:
-            throw .rolledBack("it shows commit \(record.sequence), and commit \(newest.sequence) was seen here before")
+            let away = servers.awayNames
+            let hope = away.isEmpty ? "" : "; servers that are away may have it: \(away)"
+            throw .rolledBack("it shows commit \(record.sequence), and commit \(memory.sequence) was seen here before\(hope)")
         case .forked: throw .rolledBack("its commit \(record.sequence) is not the one that was seen here before")
+        }
+    }
+}
+
+extension RecoveryHistory {
+    /// F1, where keepers were lost.
+    func check(_ record: RootRecord, against memory: RollbackMemory) throws(VolumeError) {
+        switch relation(to: memory) {
+        case .sameSide: return
+        case .leftBehind(let point): throw .leftBehind(seen: memory.sequence, recovered: point.sequence)
+        case .otherSide: throw .otherSide(seen: memory.sequence, shown: record.sequence)
         }
     }
 }

@@ -32,7 +32,7 @@ final class ServerLane: Sendable {
     /// all there is.
     private static let patience = Duration.seconds(2)
 
-    private struct Upload {
+    struct Upload {
         let bytes: ByteBuffer
         var gcEpoch: UInt64
         /// The connection it was last given to.
@@ -56,14 +56,14 @@ final class ServerLane: Sendable {
     }
 
     /// One sending of a block.
-    private struct Sending {
+    struct Sending {
         let block: BlockID
         let attempt: UInt64
         /// Within a commit request, not as a put.
         var isCarried = false
     }
 
-    private struct State {
+    struct State {
         var uploads: [BlockID: Upload] = [:]
         var isFlushing = false
         var window = ServerLane.firstWindow
@@ -96,8 +96,8 @@ final class ServerLane: Sendable {
 
     let link: ServerLink
     private let executor: EventLoopExecutor
-    private let report: @Sendable (ServerLane, Report) -> Void
-    private let state = Mutex(State())
+    let report: @Sendable (ServerLane, Report) -> Void
+    let state = Mutex(State())
 
     /// `report`: is told on any thread, must not block.
     init(link: ServerLink, executor: EventLoopExecutor, report: @escaping @Sendable (ServerLane, Report) -> Void) {
@@ -169,55 +169,6 @@ final class ServerLane: Sendable {
         if let connection { send([block], on: connection) }
     }
 
-    /// A block that was taken in goes along a chain: to this server by `pass`, or to it from another server.
-    func expect(_ block: BlockID) {
-        state.withLock { $0.uploads[block]?.isPassedOn = true }
-    }
-
-    /// Sends a block that was expected, to be passed on to these (B2). A report tells what came of it.
-    func pass(_ block: BlockID, to servers: [ServerID]) {
-        let (gcEpoch, isAwaited) = state.withLock { state in
-            state.uploads[block]?.isPassedOn = false
-            return (state.uploads[block]?.gcEpoch, state.uploads[block]?.isAwaited ?? false)
-        }
-        guard let gcEpoch else { return }
-        defer { if isAwaited { flush([]) } }
-        let tell: @Sendable ([ServerID]) -> Void = { [self] failed in
-            report(self, .passed(block, gcEpoch: gcEpoch, to: servers, failed: failed))
-        }
-        guard let connection, let (upload, sending) = begin(block, on: connection) else { return tell(servers) }
-        let request = Request.pass(
-            block: block, length: UInt32(upload.bytes.readableBytes), gcEpoch: upload.gcEpoch, to: servers)
-        connection.call(request, payload: upload.bytes) { [self] result in
-            switch try? result.get().response {
-            case .done: tell([])
-            case .passed(let failed):
-                if failed.contains(server) { forgetSent([sending]) }
-                tell(failed)
-            default:
-                forgetSent([sending])
-                tell(servers)
-            }
-        }
-        isSent(sending)
-    }
-
-    /// It was brought, or has to be sent from here.
-    func stopExpecting(_ block: BlockID, gcEpoch: UInt64, isThere: Bool) {
-        let connection = connection?.number
-        state.withLock { state in
-            guard var upload = state.uploads[block], upload.isPassedOn, upload.gcEpoch == gcEpoch else { return }
-            upload.isPassedOn = false
-            if isThere {
-                upload.connection = connection
-                upload.isSent = connection != nil
-                upload.wasPassedOn = true
-                upload.attempt += 1
-            }
-            state.uploads[block] = upload
-        }
-    }
-
     /// Enough other servers have it.
     func drop(_ block: BlockID) {
         state.withLock { _ = $0.uploads.removeValue(forKey: block) }
@@ -249,7 +200,7 @@ final class ServerLane: Sendable {
     }
 
     /// `nil`: there is nothing to send, or it is on this connection's way already.
-    private func begin(_ block: BlockID, on connection: RPCConnection) -> (Upload, Sending)? {
+    func begin(_ block: BlockID, on connection: RPCConnection) -> (Upload, Sending)? {
         state.withLock { state in
             guard var upload = state.uploads[block], upload.connection != connection.number, !upload.isPassedOn else {
                 return nil
@@ -263,7 +214,7 @@ final class ServerLane: Sendable {
         }
     }
 
-    private func isSent(_ sending: Sending) {
+    func isSent(_ sending: Sending) {
         state.withLock { state in
             if state.uploads[sending.block]?.isAttempt(sending) ?? false { state.uploads[sending.block]?.isSent = true }
         }
@@ -383,7 +334,7 @@ final class ServerLane: Sendable {
     }
 
     /// The server does not have these.
-    private func forgetSent(_ sendings: [Sending]) {
+    func forgetSent(_ sendings: [Sending]) {
         state.withLock { state in
             for sending in sendings where state.uploads[sending.block]?.isAttempt(sending) ?? false {
                 state.uploads[sending.block]?.connection = nil
@@ -491,33 +442,5 @@ final class ServerLane: Sendable {
             }
             completion(result)
         }
-    }
-}
-
-/// How fast a server has answered reads lately.
-struct AnswerSpeed {
-    /// However slow a server has been, another copy is asked after this.
-    private static let patience = Duration.milliseconds(400)
-    /// What is known of a server counts half as much after so long without an answer: or one that was slow once would never
-    /// be asked again.
-    private static let memory = 5.0
-
-    /// Before the first answer: none is waited for long, and each server gets its chance.
-    private var usual = Duration.milliseconds(1)
-    private var endedAt = ContinuousClock.now
-    private var underWay = 0
-
-    /// Grows with what is under way, so that many reads at once spread over the copies.
-    var expected: Duration {
-        usual / exp2((ContinuousClock.now - endedAt) / .seconds(1) / Self.memory) * (underWay + 1)
-    }
-    var late: Duration { min(max(usual * 4, .milliseconds(50)), Self.patience) }
-
-    mutating func began() { underWay += 1 }
-
-    mutating func ended(after time: Duration) {
-        underWay -= 1
-        usual = (usual * 7 + time) / 8
-        endedAt = .now
     }
 }

@@ -54,6 +54,9 @@ final class Servers: Sendable {
     var alone: ServerLane? { state.withLock { $0.placement.alone } }
     var isClosed: Bool { state.withLock { $0.isClosed } }
     var isReachable: Bool { lanes.contains { $0.connection != nil } }
+    func names(of servers: [ServerID]) -> String {
+        servers.map { lane(of: $0)?.link.name ?? fingerprint(of: $0.bytes) }.joined(separator: ", ")
+    }
     var awayNames: String { lanes.filter { $0.connection == nil }.map(\.link.name).joined(separator: ", ") }
     /// Bytes that may be on their way before writers have to wait: the slowest server that is used decides.
     var window: Int {
@@ -150,8 +153,8 @@ final class Servers: Sendable {
             state.isWatched && !state.isClosed && !state.placement.isAlone ? state.newest?.newestConfig.keepers : nil
         }
         guard let keepers = watched else { return }
-        let near = keepers.members.count { lane(of: $0)?.connection != nil }
-        let lacks = near < keepers.quorum
+        let away = keepers.members.filter { lane(of: $0)?.connection == nil }
+        let lacks = keepers.members.count - away.count < keepers.quorum
         let isNews = state.withLock { state in
             defer { state.lacksKeepers = lacks }
             return state.lacksKeepers != lacks
@@ -159,8 +162,8 @@ final class Servers: Sendable {
         guard isNews else { return }
         if lacks {
             setting.log.warning(
-                "changes wait: \(keepers.quorum) of the servers that keep the volume's root have to agree, and too few can be reached. What is stored can be read",
-                metadata: ["away": "\(awayNames)"])
+                "changes wait: \(keepers.quorum) of the \(keepers.members.count) servers that keep the volume's root have to agree, and too few can be reached. What is stored can be read. Start those that are away; if they are lost for good, 'lanfs mount --recover-force' goes on without them",
+                metadata: ["away": "\(names(of: away))"])
         } else {
             setting.log.notice("changes are saved again: enough of the servers that keep the volume's root are there")
         }

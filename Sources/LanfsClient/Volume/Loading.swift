@@ -46,10 +46,13 @@ extension Volume {
     /// Makes the state of `record` the one this client works on.
     func load(_ record: RootRecord) async throws(VolumeError) {
         let contents = try open(record)
-        let base = current { $0.chain.record }
-        if let point = contents.recovery, point.leavesBehind(base, VolumeSigner(key: key.signingKey)) {
+        let base = current { $0.chain }
+        do throws(VolumeError) {
+            let memory = RollbackMemory(base.record, base.contents.recoveries, VolumeSigner(key: key.signingKey))
+            try contents.recoveries.check(record, against: memory)
+        } catch {
             update { $0.failure = .ioError }
-            throw .leftBehind(seen: base.sequence, recovered: point.sequence)
+            throw error
         }
         var sets: [ChangeSet] = []
         var changeBlocks: [(block: BlockID, length: UInt32)] = []

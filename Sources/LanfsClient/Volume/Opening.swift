@@ -54,7 +54,7 @@ extension Volume {
             let deadline = ContinuousClock.now + (options.timeout ?? patience)
             let record = try await record(id, key, places, create: create, options, memory, queries, until: deadline)
 
-            let newest = try await newest(from: record, key, options, queries, until: deadline)
+            let newest = try await newest(from: record, key, options, memory, queries, until: deadline)
             let place = newest.place
             let register = RootRegister(
                 proposer: Proposer(
@@ -64,7 +64,7 @@ extension Volume {
             if chosen == nil { chosen = await register.acquire() }
             guard let chosen else { throw .closed }
             let contents = try contents(of: chosen, key: key)
-            try check(chosen, contents, against: memory, options, signer)
+            try check(chosen, contents, against: memory.newest, options, signer, servers)
             servers.follow(chosen)
 
             let state = VolumeState(
@@ -85,20 +85,24 @@ extension Volume {
 
     /// P4; or, on a person's word, from too few keepers (M3).
     private static func newest(
-        from record: RootRecord, _ key: VolumeKey, _ options: VolumeOptions, _ queries: RegisterQueries,
-        until deadline: ContinuousClock.Instant
+        from record: RootRecord, _ key: VolumeKey, _ options: VolumeOptions, _ memory: RootMemory,
+        _ queries: RegisterQueries, until deadline: ContinuousClock.Instant
     ) async throws(VolumeError) -> RegisterQueries.Newest {
+        // Who has it now, when those that were found first know less.
+        queries.servers.reach(memory.servers)
         guard let confirm = options.recovery else {
-            return try await queries.newestAnywhere(from: record, until: deadline)
+            return try await queries.newestAnywhere(from: record, remembered: memory.newest, until: deadline)
         }
-        let seal = try await queries.recover(from: record, confirm: confirm) { (sealed, point) throws(VolumeError) in
+        let seal = try await queries.recover(
+            from: record, remembered: memory.newest, confirm: confirm
+        ) { (sealed, point) throws(VolumeError) in
             var contents = try contents(sealed, key: key)
-            contents.recovery = point
+            contents.recoveries.add(point)
             return FrameSeal.seal(contents.encoded, key: key.treeKey, index: 0)
         }
         guard let seal else {
             queries.servers.setting.log.notice("nothing was recovered by force: enough of the volume's keepers answer")
-            return try await queries.newest(from: record, until: deadline)
+            return try await queries.newestAnywhere(from: record, remembered: memory.newest, until: deadline)
         }
         return try await queries.newest(from: seal, in: seal.epoch + 1, until: deadline)
     }
@@ -264,7 +268,8 @@ extension Volume {
     func remember(_ record: RootRecord) {
         servers.follow(record)
         let members = record.config.servers.filter { $0.state != .gone }.map(\.server)
-        guard memory.note(RollbackMemory(record, VolumeSigner(key: key.signingKey)), at: members) else { return }
+        let recoveries = current { $0.chain.contents.recoveries }
+        guard memory.note(RollbackMemory(record, recoveries, VolumeSigner(key: key.signingKey)), at: members) else { return }
         // Not on the event loop, which this may run on.
         Task.detached { [memory, log] in
             do {

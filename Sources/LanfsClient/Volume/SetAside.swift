@@ -68,7 +68,7 @@ struct SetAside {
 extension SetAside {
     static func isThere(_ path: FilePath) throws(VolumeError) -> Bool {
         do throws(LocalFileError) {
-            return try PrivateFile.read(path, limit: sizeLimit) != nil
+            return try PrivateFile.isThere(path)
         } catch {
             throw .local(error)
         }
@@ -135,13 +135,13 @@ extension Volume {
         var commits: [RootContents] = []
         for sealed in aside.commits {
             var contents = try Self.contents(sealed, key: key)
-            contents.recovery = newest.recovery
+            contents.recoveries = newest.recoveries
             commits.append(contents)
         }
         let isBase = record.sequence == aside.baseSequence && record.hash(signer) == aside.baseHash
         // M3: nothing but a forced recovery came after it.
         let isRecoveredBase =
-            record.previous == aside.baseHash && newest.recovery?.sequence == aside.baseSequence
+            record.previous == aside.baseHash && newest.recoveries.newest?.sequence == aside.baseSequence
             && record.sequence == aside.baseSequence + 1
         if let done = commits.lastIndex(where: { $0.transaction == newest.transaction }) {
             commits.removeFirst(done + 1)

@@ -27,6 +27,8 @@ public enum VolumeError: Error, Sendable, CustomStringConvertible {
     case closed
     /// F1: what was seen here is not in the volume since it was recovered by force (M3).
     case leftBehind(seen: UInt64, recovered: UInt64)
+    /// F1: what was seen here belongs to one of two volumes that forced recoveries made of one (M3), and this is the other.
+    case otherSide(seen: UInt64, shown: UInt64)
     /// The person said no (M3).
     case notRecovered
     /// M3: the epoch was being ended already.
@@ -64,6 +66,11 @@ public enum VolumeError: Error, Sendable, CustomStringConvertible {
             "ALARM: the volume was recovered by force from a server that had only the commits up to \(recovered), and this "
                 + "machine has seen commit \(seen). Nothing was changed. 'lanfs mount --recover-force' here accepts that the "
                 + "rest is gone"
+        case .otherSide(let seen, let shown):
+            "ALARM: the volume was recovered by force on two sides that did not know of each other, and is two volumes now: "
+                + "this machine has seen commit \(seen) of one, and these servers show commit \(shown) of the other. Nothing "
+                + "was changed. Start the servers of the side that is to stay, and stop the others; "
+                + "'lanfs mount --recover-force' here accepts the side that answers"
         case .notRecovered: "nothing was recovered"
         case .movingKeepers:
             "the keepers of the volume were being changed when they were lost: start one of the servers that are away"

@@ -1,5 +1,5 @@
 /// M3: too few keepers are left to agree, and a person says so (`--recover-force`): the next epoch is opened from one that
-/// is left. What the others had beyond its value is not in the volume any more; ``RecoveryPoint`` tells it from what is.
+/// is left. What the others had beyond its value is not in the volume any more; ``RecoveryHistory`` tells it from what is.
 public struct ForcedRecovery: Equatable, Sendable {
     /// A keeper of the epoch that answers, and what it accepted last.
     public struct Survivor: Sendable {
@@ -44,8 +44,9 @@ public struct ForcedRecovery: Equatable, Sendable {
         self.config = config
     }
 
-    public func point(_ verifier: some RecordVerifier) -> RecoveryPoint {
-        RecoveryPoint(epoch: epoch, sequence: base.sequence, mark: RecoveryPoint.mark(of: base, verifier))
+    /// - Parameter id: drawn at random.
+    public func point(id: UInt64, _ verifier: some RecordVerifier) -> RecoveryPoint {
+        RecoveryPoint(id: id, of: base, verifier)
     }
 
     /// The seal that no quorum chose: to be sent as `.recover` for epoch + 1.
@@ -55,62 +56,5 @@ public struct ForcedRecovery: Equatable, Sendable {
         base.child(
             RootChange(contents: contents, gcEpoch: base.gcEpoch, config: config, sealedNext: Keepers([server])),
             epoch: epoch, ballot: ballot, signer: signer)
-    }
-}
-
-/// Where the newest forced recovery of a volume went on from. In the sealed contents of each root since.
-public struct RecoveryPoint: Equatable, Sendable {
-    /// The last one before it.
-    public var epoch: UInt64
-    public var sequence: UInt64
-    /// The beginning of that root's hash.
-    public var mark: UInt64
-
-    public init(epoch: UInt64, sequence: UInt64, mark: UInt64) {
-        self.epoch = epoch
-        self.sequence = sequence
-        self.mark = mark
-    }
-
-    static func mark(of record: RootRecord, _ verifier: some RecordVerifier) -> UInt64 { record.hash(verifier).mark }
-
-    /// Whether a record that another keeper had is not among the ancestors of the roots since: it was left behind.
-    public func leavesBehind(_ record: RootRecord, _ verifier: some RecordVerifier) -> Bool {
-        leavesBehind(epoch: record.epochInForce, sequence: record.sequence, mark: Self.mark(of: record, verifier))
-    }
-
-    func leavesBehind(epoch: UInt64, sequence: UInt64, mark: UInt64) -> Bool {
-        epoch <= self.epoch && (sequence > self.sequence || sequence == self.sequence && mark != self.mark)
-    }
-}
-
-extension RecordHash {
-    fileprivate var mark: UInt64 { bytes.prefix(8).reduce(0) { $0 << 8 | UInt64($1) } }
-}
-
-extension RollbackMemory {
-    /// F1, where keepers were lost: whether what is remembered was left behind by the recovery. `judge` cannot tell that when
-    /// the volume has gone on by more than one commit.
-    public func isLeftBehind(by point: RecoveryPoint) -> Bool {
-        point.leavesBehind(epoch: epoch, sequence: sequence, mark: hash.mark)
-    }
-}
-
-extension RootContents {
-    private enum Tag {
-        static let epoch: UInt16 = 1, sequence: UInt16 = 2, mark: UInt16 = 3
-    }
-
-    public var recovery: RecoveryPoint? {
-        get {
-            guard self[counter: Tag.epoch] > 0 else { return nil }
-            return RecoveryPoint(
-                epoch: self[counter: Tag.epoch], sequence: self[counter: Tag.sequence], mark: self[counter: Tag.mark])
-        }
-        set {
-            self[counter: Tag.epoch] = newValue?.epoch ?? 0
-            self[counter: Tag.sequence] = newValue?.sequence ?? 0
-            self[counter: Tag.mark] = newValue?.mark ?? 0
-        }
     }
 }

@@ -1,6 +1,6 @@
 /// What a client remembers of the last chosen root it saw, across restarts (F1).
 public struct RollbackMemory: Equatable, Sendable {
-    public static let encodedSize = 1 + 8 + 8 + 32
+    public static let encodedSize = 1 + 8 + 8 + 32 + 1 + 8
 
     public enum Judgement: Equatable, Sendable {
         /// The very root remembered.
@@ -18,13 +18,18 @@ public struct RollbackMemory: Equatable, Sendable {
     public var epoch: UInt64
     public var sequence: UInt64
     public var hash: RecordHash
+    /// The newest forced recovery it descends from.
+    public var recovery: UInt64?
 
-    public init(_ record: RootRecord, _ verifier: some RecordVerifier) {
+    /// - Parameter recoveries: those of `record`.
+    public init(_ record: RootRecord, _ recoveries: RecoveryHistory, _ verifier: some RecordVerifier) {
         epoch = record.epochInForce
         sequence = record.sequence
         hash = record.hash(verifier)
+        recovery = recoveries.newest?.id
     }
 
+    /// Where no recovery by force came between: ``RecoveryHistory`` tells about those.
     public func judge(_ record: RootRecord, _ verifier: some RecordVerifier) -> Judgement {
         if record.sequence < sequence || record.epochInForce < epoch { return .rolledBack }
         if record.sequence == sequence { return record.hash(verifier) == hash ? .same : .forked }
@@ -38,6 +43,8 @@ public struct RollbackMemory: Equatable, Sendable {
         writer.append(epoch)
         writer.append(sequence)
         writer.append(hash)
+        writer.append(recovery != nil)
+        writer.append(recovery ?? 0)
         return writer.bytes
     }
 
@@ -49,6 +56,10 @@ public struct RollbackMemory: Equatable, Sendable {
         epoch = try reader.integer()
         sequence = try reader.integer()
         hash = try reader.id()
+        let isRecovered = try reader.bool()
+        let id: UInt64 = try reader.integer()
+        guard isRecovered || id == 0 else { throw .invalid(what: "a recovery that is none") }
+        recovery = isRecovered ? id : nil
         try reader.finish()
     }
 }

@@ -12,19 +12,7 @@ public struct TransactionID: Hashable, Sendable {
 
 /// The client-only part of a root record, before sealing: where the file system's state is.
 public struct RootContents: Equatable, Sendable {
-    /// A number that a later version adds without a new format; unknown tags are kept as they are.
-    public struct Counter: Equatable, Sendable {
-        public var tag: UInt16
-        public var value: UInt64
-
-        public init(tag: UInt16, value: UInt64) {
-            self.tag = tag
-            self.value = value
-        }
-    }
-
     public static let version: UInt8 = 1
-    static let counterLimit = 64
 
     /// The checkpoint's root node; `nil` while the tree is empty.
     public var tree: FrameRef?
@@ -35,8 +23,7 @@ public struct RootContents: Equatable, Sendable {
     public var changesSinceCheckpoint: UInt32
     /// The commit that made this record.
     public var transaction: TransactionID
-    /// In ascending order of tag.
-    public private(set) var counters: [Counter]
+    public var recoveries = RecoveryHistory()
 
     public init(
         tree: FrameRef? = nil, treeSequence: UInt64 = 0, newestChange: FrameRef? = nil,
@@ -47,20 +34,6 @@ public struct RootContents: Equatable, Sendable {
         self.newestChange = newestChange
         self.changesSinceCheckpoint = changesSinceCheckpoint
         self.transaction = transaction
-        counters = []
-    }
-
-    /// 0 when it was never set; at most 64 tags.
-    public subscript(counter tag: UInt16) -> UInt64 {
-        get { counters.first { $0.tag == tag }?.value ?? 0 }
-        set {
-            let index = counters.firstIndex { $0.tag >= tag } ?? counters.endIndex
-            if index < counters.endIndex, counters[index].tag == tag {
-                counters[index].value = newValue
-            } else if counters.count < Self.counterLimit {
-                counters.insert(Counter(tag: tag, value: newValue), at: index)
-            }
-        }
     }
 
     public var encoded: [UInt8] {
@@ -72,10 +45,7 @@ public struct RootContents: Equatable, Sendable {
         writer.append(changesSinceCheckpoint)
         writer.append(transaction.incarnation)
         writer.append(transaction.number)
-        writer.append(list: counters) {
-            $0.append($1.tag)
-            $0.append($1.value)
-        }
+        recoveries.encode(into: &writer)
         return writer.bytes
     }
 
@@ -89,12 +59,7 @@ public struct RootContents: Equatable, Sendable {
         newestChange = try reader.optional { (reader) throws(DecodingError) in try FrameRef(from: &reader) }
         changesSinceCheckpoint = try reader.integer()
         transaction = TransactionID(incarnation: try reader.integer(), number: try reader.integer())
-        counters = try reader.list(minimum: 10, limit: Self.counterLimit) { (reader) throws(DecodingError) in
-            Counter(tag: try reader.integer(), value: try reader.integer())
-        }
-        for (left, right) in zip(counters, counters.dropFirst()) where left.tag >= right.tag {
-            throw .invalid(what: "the order of the counters")
-        }
+        recoveries = try RecoveryHistory(from: &reader)
         try reader.finish()
     }
 }

@@ -65,7 +65,7 @@ public struct RootRecord: Equatable, Sendable {
     public func opens(_ epoch: UInt64) -> Bool { self.epoch < epoch && isSealed(in: epoch - 1) }
 
     /// In which epoch the volume is once this is chosen.
-    var epochInForce: UInt64 { sealedNext == nil ? epoch : epoch &+ 1 }
+    public var epochInForce: UInt64 { sealedNext == nil ? epoch : epoch &+ 1 }
 
     /// Nothing but this very value may follow in its epoch (M2).
     public func isSealed(in epoch: UInt64) -> Bool { self.epoch == epoch && sealedNext != nil }

@@ -11,9 +11,12 @@ public struct RepairPlan: Sendable {
         public var burst: UInt64 = 32 << 20
         /// Blocks of one page; at most `HoldingsQuery.limit`.
         public var pageSize = HoldingsQuery.limit
+        /// Blocks known to lack copies, and as many whose turn it is not yet.
         public var queueLimit = 4096
-        /// Copies on their way at once.
-        public var copyLimit = 8
+        /// Copies on their way at once: small ones take as long as large ones, most of it for the disk.
+        public var copyLimit = 64
+        /// Their bytes, once there is one.
+        public var copyBytes = 8 << 20
         /// Between two passes over all blocks when nothing happens.
         public var passInterval: Duration = .seconds(3600)
         /// From the start of a pass to the next, whatever happens: flapping members do not make it go round and round.
@@ -53,10 +56,14 @@ public struct RepairPlan: Sendable {
     private var view: MemberView
     private var bucket: TokenBucket
     private var queue: RepairQueue
+    /// What others make before this server, if they do.
+    private var later: RepairQueue
     private var flights: [Flight] = []
     private var scan: RepairScan?
     private var isListing = false
     private var cursor: BlockID?
+    /// Going once more through blocks for which the queue had no room, until it is full again.
+    private var isResuming = false
     private var pageNumber: UInt64 = 0
     /// Something changed since the pass under way began.
     private var isOwed = false
@@ -69,6 +76,7 @@ public struct RepairPlan: Sendable {
         self.options = options
         bucket = TokenBucket(rate: options.rate, burst: options.burst, now: now)
         queue = RepairQueue(limit: options.queueLimit)
+        later = RepairQueue(limit: options.queueLimit)
         passStart = now
         nextPass = now
         ticked = now
@@ -76,10 +84,12 @@ public struct RepairPlan: Sendable {
 
     /// Blocks that wait for this server, and copies on their way: bounded by the options. What is another's turn is
     /// that one's to count.
-    public var waiting: Int { queue.entries.count { $0.turn == 0 || turn(of: $0) <= ticked } }
+    public var waiting: Int { queue.entries.count + later.entries.count { turn(of: $0) <= ticked } }
     public var copying: Int { flights.count }
-    /// Something changed, and the pass that finds what is missing now is not over: how much waits is not known.
-    public private(set) var isLooking = true
+    /// How much waits is not known.
+    public var isLooking: Bool { hasChanged || queue.leftOut != nil || isResuming }
+    /// Since the last pass over all blocks that is over.
+    private var hasChanged = true
 
     /// After every change of `Health`. A member that came back takes its place again at once: what was to be copied in
     /// its stead is not.
@@ -92,6 +102,7 @@ public struct RepairPlan: Sendable {
         startPassSoon(now)
         if next.config.version != previous.config.version { nextPass = now }
         queue.revise { $0.missing = $0.missing.filter(next.targets(of: $0.block).contains) }
+        later.revise { $0.missing = $0.missing.filter(next.targets(of: $0.block).contains) }
         var effects: [Effect] = []
         for index in flights.indices.reversed() {
             // What else its block lacks is asked for again when this copy is done.
@@ -113,13 +124,12 @@ public struct RepairPlan: Sendable {
         for flight in overdue { effects += finished(flight.entry.block, target: flight.target, .failed, now: now) }
 
         // Those before this server had their time: whether the copies are still missing only a pass tells.
-        if queue.entries.contains(where: { $0.turn > 0 && $0.confirmed < turn(of: $0) && turn(of: $0) <= now }) {
-            startPassSoon(now)
-        }
+        if later.entries.contains(where: { turn(of: $0) <= now }) { startPassSoon(now) }
         if scan == nil, !isListing, now >= nextPass {
             passStart = now
             nextPass = now + options.passInterval
-            queue.overflowed = false
+            queue.leftOut = nil
+            isResuming = false
             isOwed = false
             cursor = nil
             effects.append(list())
@@ -142,13 +152,14 @@ public struct RepairPlan: Sendable {
         guard isListing else { return [] }
         isListing = false
         guard let last = blocks.last else {
-            isLooking = isOwed
-            if queue.overflowed { startPassSoon(now) }
+            if !isResuming { hasChanged = isOwed }
+            isResuming = false
             return dispatch(now)
         }
+        let after = cursor ?? .zero
         cursor = last.block
         pageNumber += 1
-        let page = RepairScan(number: pageNumber, blocks: blocks, asking: view.askable, now: now)
+        let page = RepairScan(number: pageNumber, after: after, blocks: blocks, asking: view.askable, now: now)
         scan = page
         return page.waiting.map { .ask($0, page.query) } + finishPage(now)
     }
@@ -182,6 +193,7 @@ public struct RepairPlan: Sendable {
     /// The block was freed, swept, quarantined or dropped here: it is no longer this server's to copy.
     public mutating func withdraw(_ block: BlockID) -> [Effect] {
         queue.remove(block)
+        later.remove(block)
         let gone = flights.filter { $0.entry.block == block }
         flights.removeAll { $0.entry.block == block }
         return gone.map { .cancel(block, to: $0.target) }
@@ -196,7 +208,7 @@ public struct RepairPlan: Sendable {
 
     private mutating func startPassSoon(_ now: Duration) {
         isOwed = true
-        isLooking = true
+        hasChanged = true
         nextPass = min(nextPass, max(now, passStart + options.shortestPass))
     }
 
@@ -204,6 +216,19 @@ public struct RepairPlan: Sendable {
         guard let page = scan, page.isComplete else { return [] }
         scan = nil
         for index in page.blocks.indices { judge(page.blocks[index], index, page, now) }
+        if isResuming, queue.leftOut != nil {
+            isResuming = false
+            return []
+        }
+        return [list()]
+    }
+
+    /// A queue that is empty while blocks wait that it had no room for would be time lost until the next pass.
+    private mutating func resume() -> [Effect] {
+        guard scan == nil, !isListing, let page = queue.leftOut, queue.hasRoom else { return [] }
+        queue.leftOut = nil
+        isResuming = true
+        cursor = page == .zero ? nil : page
         return [list()]
     }
 
@@ -221,40 +246,43 @@ public struct RepairPlan: Sendable {
             let turn = view.sources(of: block, holders: holders).firstIndex(of: view.server)
         else {
             queue.remove(block)
+            later.remove(block)
             return
         }
-        queue.put(
-            RepairQueue.Entry(
-                block: block, length: Int(stored.length), copies: copies, missing: missing, found: now, confirmed: now,
-                turn: turn))
+        let entry = RepairQueue.Entry(
+            block: block, length: Int(stored.length), copies: copies, missing: missing,
+            found: (queue[block] ?? later[block])?.found ?? now, turn: turn, page: page.after)
+        // Those behind in the line need the word of a pass from after the others' time that it is still missing.
+        if self.turn(of: entry) <= now {
+            later.remove(block)
+            queue.put(entry)
+        } else {
+            queue.remove(block)
+            later.put(entry)
+        }
     }
 
     // MARK: Copying
 
     private mutating func dispatch(_ now: Duration) -> [Effect] {
         guard now - ticked <= .seconds(2) else { return [] }
-        var effects: [Effect] = []
+        var effects = resume()
         var index = 0
-        while flights.count < options.copyLimit, index < queue.entries.count {
+        var bytes = flights.reduce(0) { $0 + $1.entry.length }
+        while flights.count < options.copyLimit, bytes < options.copyBytes, index < queue.entries.count {
             let entry = queue.entries[index]
-            guard let target = due(entry, now) else {
+            guard let target = entry.missing.first(where: { view.health(of: $0) == .alive }) else {
                 index += 1
                 continue
             }
             // What has more copies does not go ahead of it because it is shorter.
             guard bucket.take(entry.length, now: now) else { break }
             queue.remove(entry.block)
+            bytes += entry.length
             flights.append(Flight(entry: entry, target: target, deadline: now + options.copyTime))
             effects.append(.copy(entry.block, to: target))
         }
         return effects
-    }
-
-    /// The first target that can take it, once it is this server's turn. Those behind in the line need the word of a
-    /// pass from after the others' time that it is still missing.
-    private func due(_ entry: RepairQueue.Entry, _ now: Duration) -> ServerID? {
-        guard entry.turn == 0 || entry.confirmed >= turn(of: entry) else { return nil }
-        return entry.missing.first { view.health(of: $0) == .alive }
     }
 
     private func turn(of entry: RepairQueue.Entry) -> Duration { entry.found + options.patience * entry.turn }

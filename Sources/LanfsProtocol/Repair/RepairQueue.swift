@@ -1,5 +1,5 @@
 /// The blocks that lack copies, those with the fewest first (B5). Bounded: when it is full, what has more copies makes
-/// room; the next pass over the blocks finds it again.
+/// room, and has to be found again.
 struct RepairQueue: Sendable {
     struct Entry: Sendable {
         var block: BlockID
@@ -10,10 +10,10 @@ struct RepairQueue: Sendable {
         /// Where copies belong and are not, first choice first.
         var missing: [ServerID]
         var found: Duration
-        /// The last pass that found it so.
-        var confirmed: Duration
         /// How many live holders come before this one.
         var turn: Int
+        /// It was found among the blocks that follow this one.
+        var page = BlockID.zero
 
         func precedes(_ other: Entry) -> Bool { (copies, block) < (other.copies, other.block) }
     }
@@ -22,8 +22,8 @@ struct RepairQueue: Sendable {
     /// Looked up only: by the copies, an entry is found in the order.
     private var copies: [BlockID: Int] = [:]
     private let limit: Int
-    /// Something was left out for lack of room.
-    var overflowed = false
+    /// All that was left out for lack of room is among the blocks that follow this one.
+    var leftOut: BlockID?
 
     init(limit: Int) {
         self.limit = max(1, limit)
@@ -34,8 +34,10 @@ struct RepairQueue: Sendable {
         var entry = entry
         if let old = remove(entry.block) { entry.found = old.found }
         if entries.count == limit, let last = entries.last {
-            overflowed = true
-            guard entry.precedes(last) else { return }
+            let isBetter = entry.precedes(last)
+            let page = isBetter ? last.page : entry.page
+            leftOut = min(leftOut ?? page, page)
+            guard isBetter else { return }
             remove(last.block)
         }
         entries.insert(entry, at: place(entry.copies, entry.block))
@@ -47,6 +49,11 @@ struct RepairQueue: Sendable {
         guard let count = copies.removeValue(forKey: block) else { return nil }
         return entries.remove(at: place(count, block))
     }
+
+    /// Worth looking for more.
+    var hasRoom: Bool { entries.count <= limit / 2 }
+
+    subscript(block: BlockID) -> Entry? { copies[block].map { entries[place($0, block)] } }
 
     /// Changes every entry; those that lack nothing any more go.
     mutating func revise(_ change: (inout Entry) -> Void) {

@@ -1,14 +1,17 @@
 /// One page of a server's own blocks, and what the others say they hold of it.
 struct RepairScan: Sendable {
     let number: UInt64
+    /// It holds the first blocks that follow this one.
+    let after: BlockID
     let blocks: [StoredBlock]
     private(set) var waiting: [ServerID]
     private(set) var answers: [(member: ServerID, answer: HoldingsAnswer)] = []
     private(set) var asked: Duration
     private(set) var tries = 1
 
-    init(number: UInt64, blocks: [StoredBlock], asking members: [ServerID], now: Duration) {
+    init(number: UInt64, after: BlockID, blocks: [StoredBlock], asking members: [ServerID], now: Duration) {
         self.number = number
+        self.after = after
         self.blocks = blocks
         waiting = members
         asked = now

@@ -24,7 +24,7 @@ final class MemberSession: OpenSession {
     func received(_ request: Request, payload: ByteBuffer?, id: RequestID) {
         switch request {
         // What waits for the disk's flush.
-        case .introduce, .ask(.holdings), .ask(.copy), .ask(.challenge):
+        case .introduce, .ask(.holdings), .ask(.challenge):
             threads.flush { self.answer(request, payload, id) }
         default: threads.work { self.answer(request, payload, id) }
         }
@@ -55,8 +55,9 @@ final class MemberSession: OpenSession {
         case .holdings(let query):
             reply(id, members.held(query).map { .held($0) })
         case .copy(let order):
-            let outcome = members.takeIn(order, payload ?? ByteBuffer())
-            reply(id, .copied(CopyAnswer(block: order.block, outcome: outcome)))
+            members.takeIn(order, payload ?? ByteBuffer()) { outcome in
+                self.reply(id, .copied(CopyAnswer(block: order.block, outcome: outcome)))
+            }
         case .challenge(let challenge):
             reply(id, .possession(members.prove(challenge, to: member)))
         case .wanted(let block):

@@ -51,8 +51,7 @@ extension VolumeMembers {
             guard let self else { return }
             guard case .told(.copy(let order))? = reply?.response, order.block == block, let payload = reply?.payload
             else { return fetch(block, from: members.dropFirst(), then: then) }
-            context.threads.flush {
-                let outcome = self.takeIn(order, payload)
+            self.takeIn(order, payload) { outcome in
                 if outcome == .failed { return self.fetch(block, from: members.dropFirst(), then: then) }
                 if outcome == .stored {
                     self.context.logger.info(
@@ -64,46 +63,70 @@ extension VolumeMembers {
         }
     }
 
-    /// Stores a copy that another member sent; on disk when this returns (B2).
-    func takeIn(_ order: CopyOrder, _ payload: ByteBuffer) -> CopyOutcome {
+    /// Stores a copy that another member sent; on disk when it is answered (B2), which is on a thread that may block. Those
+    /// that come while the disk flushes others have the next flush together.
+    func takeIn(_ order: CopyOrder, _ payload: ByteBuffer, _ answer: @escaping @Sendable (CopyOutcome) -> Void) {
+        let outcome = put(order, payload)
+        guard outcome == .stored || outcome == .present else { return answer(outcome) }
+        let starts = state.withLock { state in
+            state.arrived.append(Arrival(order: order, outcome: outcome, answer: answer))
+            defer { state.isSettling = true }
+            return !state.isSettling
+        }
+        if starts { context.threads.flush { [self] in settle() } }
+    }
+
+    private func settle() {
+        while let arrived = nextToSettle() {
+            for (arrival, outcome) in zip(arrived, settle(arrived)) { arrival.answer(outcome) }
+        }
+    }
+
+    private func nextToSettle() -> [Arrival]? {
+        state.withLock { state in
+            state.isSettling = !state.arrived.isEmpty
+            guard state.isSettling else { return nil }
+            defer { state.arrived = [] }
+            return state.arrived
+        }
+    }
+
+    private func settle(_ arrived: [Arrival]) -> [CopyOutcome] {
+        do throws(StoreError) {
+            // Named by a sweep that came in between, which found nothing to take.
+            let isSwept = arrived.map { $0.outcome == .stored && verdict(on: $0.order, .absent) == .swept }
+            for (arrival, isSwept) in zip(arrived, isSwept) where isSwept {
+                try blocks.free([arrival.order.block], gcEpoch: arrival.order.gcEpoch)
+            }
+            // With at least this tag (G1).
+            let isHeld = try blocks.raise(arrived.map { ($0.order.block, $0.order.gcEpoch) })
+            return arrived.indices.map { isSwept[$0] ? .swept : isHeld[$0] ? arrived[$0].outcome : .failed }
+        } catch {
+            context.failures.report(error, "storing copies from another server")
+            return arrived.map { _ in .failed }
+        }
+    }
+
+    /// Not on disk yet. Does not wait for it.
+    private func put(_ order: CopyOrder, _ payload: ByteBuffer) -> CopyOutcome {
         guard !context.isWitness, payload.readableBytes == Int(order.length),
             payload.withUnsafeReadableBytes({ blockHash($0) }) == order.block
         else { return .failed }
-        do throws(StoreError) {
-            switch verdict(on: order, blocks.localCopy(order.block)) {
-            case .swept: return .swept
-            case .failed: return .failed
-            case .present: return try raise(order) ? .present : .failed
-            case .stored:
-                var failure: StoreError?
-                payload.withUnsafeReadableBytes { bytes in
-                    do throws(StoreError) {
-                        try blocks.put(order.block, bytes, gcEpoch: order.gcEpoch)
-                    } catch {
-                        failure = error
-                    }
-                }
-                if let failure { throw failure }
-                // Named by a sweep that came in between, which found nothing to take.
-                if verdict(on: order, .absent) == .swept {
-                    try blocks.free([order.block], gcEpoch: order.gcEpoch)
-                    return .swept
-                }
-                return try raise(order) ? .stored : .failed
-            }
-        } catch {
+        let outcome = verdict(on: order, blocks.localCopy(order.block))
+        guard outcome == .stored else { return outcome }
+        do {
+            _ = try payload.withUnsafeReadableBytes { try blocks.put(order.block, $0, gcEpoch: order.gcEpoch) }
+            return .stored
+        } catch let error as StoreError {
             context.failures.report(error, "storing a copy from another server")
-            return .failed
+        } catch {
+            context.logger.error("storing a copy from another server: \(error)")
         }
+        return .failed
     }
 
     private func verdict(on order: CopyOrder, _ local: LocalCopy) -> CopyOutcome {
         state.withLock { $0.swept.verdict(on: order.block, gcEpoch: order.gcEpoch, local: local) }
-    }
-
-    /// On disk, with at least this tag (G1); false if it is not live any more.
-    private func raise(_ order: CopyOrder) throws(StoreError) -> Bool {
-        try blocks.raise([(order.block, order.gcEpoch)]) == [true]
     }
 }
 

@@ -18,6 +18,13 @@ final class VolumeMembers: Sendable {
         var target: ServerID
     }
 
+    /// A copy from another member that is not on disk yet.
+    struct Arrival {
+        let order: CopyOrder
+        let outcome: CopyOutcome
+        let answer: @Sendable (CopyOutcome) -> Void
+    }
+
     struct State {
         var book: MemberBook
         /// As it is on disk.
@@ -29,6 +36,9 @@ final class VolumeMembers: Sendable {
         var refusals: [ServerID: String] = [:]
         /// Copies that the core has not taken back.
         var copies: Set<Copy> = []
+        var arrived: [Arrival] = []
+        /// A thread waits for the disk, for those before.
+        var isSettling = false
         var swept: SweptBlocks
         var isSweptSaved = true
         var lastSave = Duration.zero

@@ -57,6 +57,7 @@ enum Mount {
             """
             lanfs mount: too few of the servers that vote on the volume's newest state answer.
             The volume would go on from \(survivor), after commit \(notice.commit), without \(lost).
+            \(notice.seen.map { "This machine has seen commit \($0), which that server does not have: it would be lost.\n" } ?? "")\
             What only those had is not in it then, and clients that have seen it raise an alarm.
             If they may come back with their disks, start them instead.
 

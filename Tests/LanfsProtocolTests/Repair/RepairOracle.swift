@@ -113,7 +113,7 @@ extension RepairWorld {
         let repair = SimulatedServer.repair
         let surplus = SimulatedServer.surplus
         let state = servers[server]
-        guard state.plan.waiting <= repair.queueLimit, state.plan.copying <= repair.copyLimit,
+        guard state.plan.waiting <= 2 * repair.queueLimit, state.plan.copying <= repair.copyLimit,
             state.drop.candidateCount <= surplus.candidateLimit, state.drop.roundCount <= surplus.roundLimit,
             state.swept.count <= SimulatedServer.sweptLimit
         else { throw Violation("a queue of server \(server) grows above its bound") }

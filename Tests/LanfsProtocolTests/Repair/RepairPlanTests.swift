@@ -101,15 +101,16 @@ struct RepairPlanTests {
         func entry(_ index: Int, _ copies: Int) -> RepairQueue.Entry {
             RepairQueue.Entry(
                 block: fixture.blocks[index], length: 1, copies: copies, missing: [fixture.servers[0]],
-                found: .seconds(index), confirmed: .seconds(index), turn: 0)
+                found: .seconds(index), turn: 0, page: fixture.blocks[index + 10])
         }
         queue.put(entry(0, 2))
         queue.put(entry(1, 3))
         queue.put(entry(2, 1))
         #expect(queue.entries.map(\.copies) == [1, 2])
-        #expect(queue.overflowed)
+        #expect(queue.leftOut == fixture.blocks[11])
         queue.put(entry(3, 4))
         #expect(queue.entries.map(\.copies) == [1, 2])
+        #expect(queue.leftOut == min(fixture.blocks[11], fixture.blocks[13]))
         var again = entry(0, 0)
         again.found = .seconds(99)
         queue.put(again)
@@ -118,6 +119,61 @@ struct RepairPlanTests {
         queue.remove(fixture.blocks[2])
         queue.revise { $0.missing = [] }
         #expect(queue.entries.isEmpty)
+    }
+
+    /// B5: a store of 20 GiB whose blocks are large, and others with many more of them than the queue holds.
+    @Test("never idles while blocks wait", arguments: [(20_000, 1 << 20), (60_000, 64 << 10), (100_000, 8 << 10)])
+    func keepsBusy(count: Int, length: Int) {
+        let fixture = RepairFixture(servers: 3)
+        let (own, lost) = (fixture.servers[0], fixture.servers[1])
+        var random = SplitMix64(seed: 7)
+        let placement = BlockPlacement(fixture.config())
+        let stored = (0..<count).map { _ in random.id(BlockID.self) }
+            .filter { Set(placement.ranking(of: $0).prefix(2)) == [own, lost] }
+            .sorted().map { fixture.stored($0, length: UInt32(length)) }
+        var plan = RepairPlan(view: fixture.view(own, lost: [lost]), now: .zero)
+        let rate = RepairPlan.Options().rate
+
+        enum Event {
+            case tick
+            case listed([StoredBlock])
+            case answered(HoldingsAnswer, ServerID)
+            case copied(BlockID, ServerID)
+        }
+        var heap = EventHeap<Event>()
+        var copied: Set<BlockID> = []
+        var last = Duration.zero
+        heap.push(.tick, at: 0)
+        while copied.count < stored.count, let (time, event) = heap.pop(), time < 7_200_000_000_000 {
+            let now = Duration.nanoseconds(time)
+            let effects: [RepairPlan.Effect]
+            switch event {
+            case .tick:
+                effects = plan.tick(now: now)
+                heap.push(.tick, at: time + 1_000_000_000)
+            case .listed(let page): effects = plan.listed(page, now: now)
+            case .answered(let answer, let member): effects = plan.answered(answer, from: member, now: now)
+            case .copied(let block, let target):
+                #expect(copied.insert(block).inserted)
+                last = now
+                effects = plan.finished(block, target: target, .stored, now: now)
+            }
+            for effect in effects {
+                switch effect {
+                case .list(let after, let limit):
+                    let start = after.map { after in stored.partitioningIndex { $0.block > after } } ?? 0
+                    heap.push(.listed(Array(stored[start...].prefix(limit))), at: time + 1_000_000)
+                case .ask(let member, let query):
+                    let answer = HoldingsAnswer(page: query.page, held: query.blocks.map { copied.contains($0.block) })
+                    heap.push(.answered(answer, member), at: time + 2_000_000)
+                case .copy(let block, let target): heap.push(.copied(block, target), at: time + 5_000_000)
+                case .cancel: Issue.record("nothing was to be cancelled")
+                }
+            }
+        }
+        #expect(copied.count == stored.count)
+        let seconds = UInt64(last.components.seconds) + 1
+        #expect(UInt64(stored.count * length) * 10 >= rate * seconds * 8, "\(stored.count) blocks took \(last)")
     }
 
     @Test("breaks off what a member's return makes needless")
@@ -193,5 +249,17 @@ struct RepairFixture {
 
     func stored(_ block: BlockID, length: UInt32 = 1000, gcEpoch: UInt64 = 0) -> StoredBlock {
         StoredBlock(block: block, length: length, gcEpoch: gcEpoch)
+    }
+}
+
+extension Array {
+    /// The first place whose element, and all after it, are as said.
+    fileprivate func partitioningIndex(_ isSo: (Element) -> Bool) -> Int {
+        var (low, high) = (0, count)
+        while low < high {
+            let middle = (low + high) / 2
+            if isSo(self[middle]) { high = middle } else { low = middle + 1 }
+        }
+        return low
     }
 }

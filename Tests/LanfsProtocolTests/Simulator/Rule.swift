@@ -9,6 +9,7 @@ enum Rule: Int, CaseIterable {
     case P1, P3, P4, P5, P6, P7
     case L1, L2, L3
     case M2, M3
+    case F1
 
     static let agreement: [Rule] = [.A1, .A2, .A3, .P1, .P3, .P5, .P6, .P7]
     static let ofTimeAndDisk: [Rule] = [.A5, .P4, .L1, .L2, .L3]
