@@ -22,7 +22,6 @@ struct Nemesis {
     private let story: Story
     /// What is to come before anything comes again.
     private var faults: [Fault] = []
-    private var wiped = 0
     /// How often each was done.
     private(set) var count = 0
 
@@ -42,17 +41,12 @@ struct Nemesis {
         let server = lan.servers[number]
         let time = UInt32(1_000_000 + random.below(12_000_000))
         // Another copy of everything has to be somewhere.
-        if fault == .wipe {
-            // Those that never come back stay members, and most members have to be there for repair (B5).
-            if wiped >= lan.servers.count / 2 { return }
-            try waitUntilWhole()
-        }
+        if fault == .wipe { try waitUntilWhole() }
         story.tell("\(fault) of server \(number) for \(time / 1000) ms")
         switch fault {
         case .kill, .wipe:
             try server.killServer()
             if fault == .wipe {
-                wiped += 1
                 guard try server.run(["rm", "-rf", server.data]).status == 0 else { throw Failure("rm") }
             }
             usleep(time / 2)
@@ -85,11 +79,12 @@ struct Nemesis {
     /// Every server answers.
     func waitUntilHere() throws { try wait(.seconds(60), "the servers are not all back") { $0.here == lan.servers.count } }
 
-    /// Every block has all its copies again, as far as the servers know, and they had time to look.
+    /// Every block has all its copies again, as far as the servers know, and they had time to look; who was lost for good is
+    /// no member any more.
     func waitUntilWhole() throws {
         var since: ContinuousClock.Instant?
         try wait(.seconds(180), "not all copies are made again") { status in
-            let isWhole = status.here == lan.servers.count && status.lost == wiped && status.missing == 0
+            let isWhole = status.here == lan.servers.count && status.members == status.here && status.missing == 0
             since = isWhole ? since ?? .now : nil
             return since.map { ContinuousClock.now - $0 > .seconds(4) } ?? false
         }
@@ -98,7 +93,7 @@ struct Nemesis {
 
     private struct Status {
         var here = 0
-        var lost = 0
+        var members = 0
         var missing = 0
     }
 
@@ -111,7 +106,7 @@ struct Nemesis {
             let words = last.split { " \n,{}[]".contains($0) }
             return isGood(
                 Status(
-                    here: words.count { $0 == "\"health\":\"here\"" }, lost: words.count { $0 == "\"health\":\"lost\"" },
+                    here: words.count { $0 == "\"health\":\"here\"" }, members: words.count { $0.hasPrefix("\"health\":") },
                     missing: words.lazy.compactMap { word in
                         word.hasPrefix("\"missing_copies\":") ? Int(word.split(separator: ":")[1]) : nil
                     }.first ?? .max))
