@@ -57,12 +57,17 @@ extension Volume {
         }
     }
 
+    /// The files' blocks are those of the tree in memory. What the stored tree says of them is of the last checkpoint: files
+    /// that were overwritten since still have blocks in it that are freed by now. Of that only the nodes count.
     private func scan(_ root: AuditedRoot, _ proof: inout CopyProof) async throws(VolumeError) {
         guard proof.copies > 0 else { return }
         for block in root.changeBlocks { proof.reach(block) }
-        for (tree, skipsStored) in [(Tree(root: root.contents.tree), false), (root.tree, true)] {
-            try await walk(tree, skippingStored: skipsStored) { (nodes) throws(VolumeError) in
-                for (place, node) in nodes { try proof.note(place, node) }
+        for (tree, isNewest) in [(Tree(root: root.contents.tree), false), (root.tree, true)] {
+            try await walk(tree) { (nodes) throws(VolumeError) in
+                for (place, node) in nodes {
+                    if let stored = place.stored { proof.reach(stored.ref.block) }
+                    if isNewest { try proof.note(node) }
+                }
                 if proof.pending.count >= CopyProof.batch { await self.ask(&proof) }
             }
         }
@@ -76,8 +81,7 @@ extension Volume {
 }
 
 extension CopyProof {
-    fileprivate mutating func note(_ place: TreeWalk.Place, _ node: Node) throws(VolumeError) {
-        if let stored = place.stored { reach(stored.ref.block) }
+    fileprivate mutating func note(_ node: Node) throws(VolumeError) {
         var failure: DecodingError?
         node.forEachEntry { key, value in
             do throws(DecodingError) {

@@ -14,14 +14,17 @@ extension Volume {
         nowAndThen("the servers of the volume stay as they are for now") { (volume) throws(VolumeError) in
             try await volume.tendMembership()
         }
-        nowAndThen("lost servers stay on the list for now") { (volume) throws(VolumeError) in
+        // Which may walk all of the volume.
+        nowAndThen("lost servers stay on the list for now", pauses: 20) { (volume) throws(VolumeError) in
             try await volume.removeLostServers()
         }
     }
 
-    /// Every half a minute, while the lease is held; what takes long itself comes more rarely.
+    /// Every half a minute, while the lease is held.
+    ///
+    /// - Parameter pauses: how many times as long as it took it rests at the least.
     private func nowAndThen(
-        _ failure: String, _ body: @escaping @Sendable (Volume) async throws(VolumeError) -> Void
+        _ failure: String, pauses: Int = 0, _ body: @escaping @Sendable (Volume) async throws(VolumeError) -> Void
     ) {
         Task { [weak self] in
             var next = ContinuousClock.now
@@ -34,7 +37,8 @@ extension Volume {
                 } catch {
                     self.log.debug("\(failure): \(error)")
                 }
-                next = .now + max(Self.lookInterval, (.now - start) * 20)
+                let now = ContinuousClock.now
+                next = max(start + Self.lookInterval, now + (now - start) * pauses)
             } while (try? await Task.sleep(for: .seconds(1))) != nil
         }
     }

@@ -28,6 +28,9 @@ final class ServerLane: Sendable {
     private static let missesAtMost = 3
     /// After a refusal others are asked first for so long.
     private static let refusalMemory = Duration.seconds(5)
+    /// After it held others up they are asked first for so long: or one on a slow way would do so again as soon as it has
+    /// answered everything.
+    private static let lagMemory = Duration.seconds(10)
     /// As long as nothing that it owes comes from it others are asked first (B3). A block takes a second where 8 Mbit/s are
     /// all there is.
     private static let patience = Duration.seconds(2)
@@ -70,6 +73,7 @@ final class ServerLane: Sendable {
         /// It keeps a connection open but takes nothing new: it stops, or it has not answered for long.
         var leaving: UInt64?
         var isLagging = false
+        var laggedAt: ContinuousClock.Instant?
         /// When it was asked for answers about blocks that it owes, and when the last one came, or the first of them was asked
         /// for.
         var owed: [UInt64: ContinuousClock.Instant] = [:]
@@ -92,7 +96,10 @@ final class ServerLane: Sendable {
         mutating func answered(_ question: UInt64) {
             owed[question] = nil
             answeredAt = .now
-            if owed.isEmpty { isLagging = false }
+            if owed.isEmpty, isLagging {
+                isLagging = false
+                laggedAt = .now
+            }
             while oldest <= questions, owed[oldest] == nil { oldest += 1 }
         }
 
@@ -118,7 +125,12 @@ final class ServerLane: Sendable {
         Task { [weak self, link] in
             for await state in link.states() {
                 guard let self else { return }
-                if case .connected = state { self.state.withLock { $0.isLagging = false } }
+                if case .connected = state {
+                    self.state.withLock { state in
+                        state.isLagging = false
+                        state.laggedAt = nil
+                    }
+                }
                 self.report(self, .moved)
             }
         }
@@ -138,6 +150,7 @@ final class ServerLane: Sendable {
         return state.withLock { state in
             let now = ContinuousClock.now
             if state.isLagging || !state.owed.isEmpty && now - state.answeredAt > Self.patience { return false }
+            if let laggedAt = state.laggedAt, now - laggedAt < Self.lagMemory { return false }
             return state.refusedAt.map { now - $0 > Self.refusalMemory } ?? true
         }
     }

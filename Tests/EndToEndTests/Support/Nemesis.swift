@@ -16,7 +16,8 @@ struct Nemesis {
 
     private let lan: Lan
     private let serve: [String]
-    /// What it may do. A wiped server takes a minute to be replaced.
+    /// What it may do: all, but for wipes in short runs, since a wiped server takes a minute to be replaced; or what
+    /// `LANFS_NEMESIS_FAULTS` says, as in `slow,cut`.
     private let repertoire: [Fault]
     private var random: SplitMix64
     private let story: Story
@@ -27,7 +28,10 @@ struct Nemesis {
 
     init(_ lan: Lan, serve: [String], wipes: Bool, seed: UInt64, _ story: Story) {
         self.lan = lan
-        repertoire = Fault.allCases.filter { wipes || $0 != .wipe }
+        let chosen = getenv("LANFS_NEMESIS_FAULTS").map { String(cString: $0).split(separator: ",") }
+        repertoire = Fault.allCases.filter { fault in
+            chosen.map { $0.contains("\(fault)") } ?? (wipes || fault != .wipe)
+        }
         self.story = story
         self.serve = serve
         random = SplitMix64(seed: seed)
