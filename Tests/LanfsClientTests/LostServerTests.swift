@@ -119,6 +119,32 @@ import Testing
         #expect(try await volume.close() == nil)
         await cluster.stopAll()
     }
+
+    /// They are in the stored tree until the next checkpoint, and freed long before it.
+    @Test func `need not be waited for because of blocks that died since the last checkpoint`() async throws {
+        let cluster = Cluster()
+        let volume = try await cluster.make(of: 0..<3)
+        try await volume.put(pattern(200_000), as: "large")
+        for number in 0..<300 where volume.current({ $0.chain.contents.treeSequence }) == 0 {
+            try await volume.put(pattern(100 + number), as: "small")
+            try await volume.save().get()
+        }
+        let large = try #require(try await volume.find(VolumePath(names: [Array("large".utf8)])))
+        let dying = try await volume.blocks(of: large.inode)
+        #expect(!dying.isEmpty)
+        try await volume.put(pattern(200_123), as: "large")
+        try await volume.save().get()
+        try await eventually {
+            try await volume.freeDeadBlocks()
+            let stored = try await cluster.copies(of: volume, at: (0..<3).map(cluster.identity))
+            return dying.allSatisfy { stored[$0] == nil }
+        }
+        var proof = CopyProof(of: volume.current { $0.chain.record.newestConfig })
+        for _ in 0..<2 { #expect(try await volume.advance(&proof)) }
+        #expect(proof.isComplete, "\(proof.lacking.count) blocks lack copies")
+        #expect(try await volume.close() == nil)
+        await cluster.stopAll()
+    }
 }
 
 extension Cluster {
