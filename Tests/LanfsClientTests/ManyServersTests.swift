@@ -74,6 +74,8 @@ final class Cluster: Sendable {
 
     func freeze(_ number: Int, _ isFrozen: Bool) { walls.withLock { $0[number] }?.freeze(isFrozen) }
 
+    func slow(_ number: Int, to rate: Int) { walls.withLock { $0[number] }?.slow(to: rate) }
+
     func identity(_ number: Int) -> ServerID { identities.withLock { $0[number] ?? .zero } }
 
     private func places() -> [VolumeServer] {

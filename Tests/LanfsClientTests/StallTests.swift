@@ -7,6 +7,7 @@ import Testing
 @testable import LanfsClient
 
 /// Stands before a server. Frozen, it is like a process that was stopped: connections are open and made, and nothing comes.
+/// Slow, it lets little through, and goes on doing so.
 final class Wall: Sendable {
     private struct State {
         var target: Int
@@ -16,6 +17,8 @@ final class Wall: Sendable {
 
     private let state: Mutex<State>
     private let listener = Mutex<(any Channel)?>(nil)
+    /// Bytes a second from the client; 0: as many as come.
+    private let rate = Atomic(0)
     var port: Int { listener.withLock { $0?.localAddress?.port } ?? 0 }
 
     init(before target: Int) async throws {
@@ -27,7 +30,8 @@ final class Wall: Sendable {
                     .channelOption(.autoRead, value: false)
                     .connect(host: "127.0.0.1", port: state.withLock { $0.target })
                     .flatMapThrowing { server in
-                        try client.pipeline.syncOperations.addHandler(Forwarder(to: server))
+                        try client.pipeline.syncOperations.addHandler(
+                            Forwarder(to: server) { [self] in rate.load(ordering: .relaxed) })
                         try server.pipeline.syncOperations.addHandler(Forwarder(to: client))
                         let isFrozen = self.state.withLock { state in
                             state.channels += [client, server]
@@ -53,6 +57,8 @@ final class Wall: Sendable {
         for channel in channels { _ = channel.setOption(.autoRead, value: !isFrozen) }
     }
 
+    func slow(to rate: Int) { self.rate.store(rate, ordering: .relaxed) }
+
     /// The server was started again, elsewhere.
     func lead(to target: Int) { state.withLock { $0.target = target } }
 
@@ -61,17 +67,29 @@ final class Wall: Sendable {
     private final class Forwarder: ChannelInboundHandler {
         typealias InboundIn = ByteBuffer
         private let other: any Channel
+        private let rate: () -> Int
 
-        init(to other: any Channel) { self.other = other }
+        init(to other: any Channel, rate: @escaping () -> Int = { 0 }) {
+            self.other = other
+            self.rate = rate
+        }
 
-        func channelRead(context: ChannelHandlerContext, data: NIOAny) { other.writeAndFlush(unwrapInboundIn(data), promise: nil) }
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            let bytes = unwrapInboundIn(data)
+            other.writeAndFlush(bytes, promise: nil)
+            let rate = rate()
+            guard rate > 0 else { return }
+            let (channel, time) = (context.channel, TimeAmount.nanoseconds(Int64(bytes.readableBytes) * 1_000_000_000 / Int64(rate)))
+            _ = channel.setOption(.autoRead, value: false)
+            channel.eventLoop.scheduleTask(in: time) { _ = channel.setOption(.autoRead, value: true) }
+        }
         func channelInactive(context: ChannelHandlerContext) { other.close(promise: nil) }
     }
 }
 
 /// B3: routed around within a second, never waited for in line.
 @Suite(.serialized) struct `A server in trouble in the middle of a stream` {
-    enum Trouble: CaseIterable { case frozen, stopped, full }
+    enum Trouble: CaseIterable { case frozen, stopped, full, slow }
 
     @Test(arguments: Trouble.allCases)
     func `delays no write and no fsync by more than about a second`(_ trouble: Trouble) async throws {
@@ -94,6 +112,7 @@ final class Wall: Sendable {
                 switch trouble {
                 case .frozen: cluster.freeze(1, true)
                 case .stopped: Task { await cluster.stop(1) }
+                case .slow: cluster.slow(1, to: 500_000)
                 case .full: break
                 }
             }
@@ -113,6 +132,26 @@ final class Wall: Sendable {
         for number in 0..<count { #expect(try await second.contents(of: "\(number)") == Array(bytes[number...])) }
         _ = try await second.close()
         cluster.freeze(1, false)
+        await cluster.stopAll()
+    }
+
+    /// Never quiet, and never done: each answer comes half a second after the one before.
+    @Test func `is not waited for where it only answers slowly, and others are done`() async throws {
+        let cluster = Cluster(hasWalls: true)
+        let volume = try await cluster.make(of: 0..<3)
+        try await volume.put(pattern(100), as: "the lease")
+        try await volume.save().get()
+        cluster.slow(1, to: 200_000)
+        let start = ContinuousClock.now
+        for number in 0..<36 {
+            let frames = (0..<6).map { pattern(16_000 + number * 6 + $0) }
+            try await volume.blocks.upload(SealedBlock(frames: frames), gcEpoch: 0)
+        }
+        try await volume.blocks.flush()
+        let time = ContinuousClock.now - start
+        #expect(time < .seconds(3), "the flush came after \(time)")
+        cluster.slow(1, to: 0)
+        _ = try await volume.close()
         await cluster.stopAll()
     }
 }

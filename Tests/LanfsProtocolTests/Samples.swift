@@ -14,7 +14,7 @@ extension SplitMix64 {
 
     mutating func config(servers count: Int) -> VolumeConfig {
         let members = (0..<count).map { _ in
-            Member(server: id(), state: pick([.active, .draining, .gone]), weight: UInt16(truncatingIfNeeded: next()))
+            Member(server: id(), state: pick([.active, .draining, .gone, .lost]), weight: UInt16(truncatingIfNeeded: next()))
         }
         let keepers = Keepers(members.prefix(1 + below(min(count, 5))).map(\.server))
         return VolumeConfig(version: next(), servers: members, keepers: keepers, replicas: UInt8(1 + below(5)))

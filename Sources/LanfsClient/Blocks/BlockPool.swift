@@ -11,6 +11,8 @@ final class BlockPool: Sendable {
     private static let flushAfter = 8 << 20
     /// A server that others have overtaken by so much gives its place to the next in rank (B3).
     private static let patience = Duration.seconds(1)
+    /// One that answers within this keeps up with what it gets.
+    private static let promptness = Duration.milliseconds(250)
     /// How often a flush that waits looks whether servers have gone quiet.
     private static let interval = Duration.milliseconds(250)
 
@@ -371,12 +373,21 @@ extension BlockPool.State {
         return fresh
     }
 
+    /// Servers on slow ways: they go on answering, but what they get takes long, and there is one that is done at once. A
+    /// block that is nowhere yet, because the first of its chain is such a one, would else be waited for.
+    private static func behind(_ placement: Servers.Placement, _ now: ContinuousClock.Instant) -> Set<ServerID> {
+        let arrears = placement.stores.filter(\.isWilling).map { ($0.server, $0.arrears(now)) }
+        guard arrears.contains(where: { $0.1 < BlockPool.promptness }) else { return [] }
+        return Set(arrears.lazy.filter { $0.1 >= BlockPool.patience }.map(\.0))
+    }
+
     /// What is left to do for these blocks.
     fileprivate mutating func look(
         at blocks: [BlockID], _ placement: Servers.Placement, now: ContinuousClock.Instant
     ) -> BlockPool.Look {
         var look = BlockPool.Look()
         if !placement.isAlone { look.nextLook = now + BlockPool.interval }
+        let behind = Self.behind(placement, now)
         for block in blocks {
             guard let upload = uploads[block] else { continue }
             if upload.copies(placement) >= placement.required {
@@ -387,10 +398,9 @@ extension BlockPool.State {
                 continue
             }
             look.isDone = false
-            if let storedAt = upload.storedAt {
-                for target in upload.missing where now - max(storedAt, target.since) >= BlockPool.patience {
-                    look.late.insert(target.server)
-                }
+            for target in upload.missing {
+                let isOvertaken = upload.storedAt.map { now - max($0, target.since) >= BlockPool.patience } ?? false
+                if isOvertaken || behind.contains(target.server) { look.late.insert(target.server) }
             }
             for lane in breakChain(of: block, placement, now: now) {
                 lane.stopExpecting(block, gcEpoch: upload.gcEpoch, isThere: false)

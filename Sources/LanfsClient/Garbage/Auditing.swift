@@ -18,10 +18,14 @@ extension Volume {
     /// its commit. Every error ends it and nothing more is deleted.
     func audit() async throws(VolumeError) -> AuditReport {
         // What the marked root reaches has to stay readable until the end.
-        update { $0.isAuditing = true }
+        update { state in
+            state.isAuditing = true
+            state.walkers += 1
+        }
         defer {
             update { state in
                 state.isAuditing = false
+                state.walkers -= 1
                 state.auditedRoot = nil
             }
         }
@@ -104,7 +108,7 @@ extension Volume {
     }
 }
 
-/// The root that an audit marks, with what else is needed to find everything it reaches.
+/// A root that is to be walked, with what else is needed to find everything it reaches.
 struct AuditedRoot: Sendable {
     let record: RootRecord
     let contents: RootContents

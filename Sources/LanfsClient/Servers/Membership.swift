@@ -8,26 +8,44 @@ extension Volume {
     /// As many as a root record surely has room for.
     private static let memberLimit = 64
 
-    /// While this client may write it takes in the servers that it finds (M1), and sees to it that the root has as many
-    /// keepers as it should (M3).
+    /// While this client may write it takes in the servers that it finds (M1), sees to it that the root has as many keepers
+    /// as it should (M3), and lets go of servers that are lost.
     func tendMembershipNowAndThen() {
+        nowAndThen("the servers of the volume stay as they are for now") { (volume) throws(VolumeError) in
+            try await volume.tendMembership()
+        }
+        // Which may walk all of the volume.
+        nowAndThen("lost servers stay on the list for now", pauses: 20) { (volume) throws(VolumeError) in
+            try await volume.removeLostServers()
+        }
+    }
+
+    /// Every half a minute, while the lease is held.
+    ///
+    /// - Parameter pauses: how many times as long as it took it rests at the least.
+    private func nowAndThen(
+        _ failure: String, pauses: Int = 0, _ body: @escaping @Sendable (Volume) async throws(VolumeError) -> Void
+    ) {
         Task { [weak self] in
-            var nextLook = ContinuousClock.now
+            var next = ContinuousClock.now
             repeat {
                 guard let self, !self.isClosed.load(ordering: .relaxed) else { return }
-                guard self.register.isHeld, ContinuousClock.now >= nextLook else { continue }
-                nextLook = .now + Self.lookInterval
+                guard self.register.isHeld, ContinuousClock.now >= next else { continue }
+                let start = ContinuousClock.now
                 do throws(VolumeError) {
-                    try await self.tendMembership()
+                    try await body(self)
                 } catch {
-                    self.log.debug("the servers of the volume stay as they are for now: \(error)")
+                    self.log.debug("\(failure): \(error)")
                 }
+                let now = ContinuousClock.now
+                next = max(start + Self.lookInterval, now + (now - start) * pauses)
             } while (try? await Task.sleep(for: .seconds(1))) != nil
         }
     }
 
     func tendMembership() async throws(VolumeError) {
         try await takeInServers()
+        try await followLosses(memberReports())
         try await moveKeepers()
     }
 
@@ -77,7 +95,8 @@ extension Volume {
     /// M2: seals the epoch when the next should have other keepers, or when one of them does not take part in this one. The
     /// register goes on by itself then.
     func moveKeepers() async throws(VolumeError) {
-        let config = current { $0.chain.record.newestConfig }
+        let record = current { $0.chain.record }
+        let config = record.newestConfig
         let epoch = register.epoch
         let active = config.servers.filter { $0.state == .active }.map(\.server)
         guard active.count > 1 || config.keepers.members != active else { return }
@@ -85,15 +104,18 @@ extension Volume {
         for server in active { standings[server] = await register.queries.standing(of: server) }
 
         let usable = active.filter { standings[$0].map { $0.isUsable(after: epoch) } ?? false }
-        let stays = config.keepers.members.filter { active.contains($0) && standings[$0] != .amnesiac }
-        let lost = Set(try await serversLost(of: active)).subtracting(standings.keys)
+        let lost = config.servers.filter { $0.state == .lost }.map(\.server)
+        let away = Set(config.lost(by: try await memberReports(), known: record.config.version)).subtracting(standings.keys).union(lost)
+        let stays = config.keepers.members.filter { (active + lost).contains($0) && standings[$0] != .amnesiac }
         let count = Keepers.count(servers: active.count)
         func keepers(_ stays: [ServerID]) -> Keepers {
             Keepers(stays + usable.filter { !config.keepers.members.contains($0) }.prefix(max(0, count - stays.count)))
         }
-        var next = keepers(stays.filter { !lost.contains($0) })
+        var next = keepers(stays.filter { !away.contains($0) })
         // A lost keeper gives way to another, not to nobody: it may come back.
-        if next.members.count < min(count, config.keepers.members.count) { next = keepers(stays) }
+        if next.members.count < min(Keepers.count(servers: active.count + lost.count), config.keepers.members.count) {
+            next = keepers(stays)
+        }
         // One that missed the beginning of this epoch is brought in by the next.
         let isBehind = stays.contains { standings[$0].map { $0.isBehind(epoch) } ?? false }
         guard next.members != config.keepers.members || isBehind else { return }
@@ -103,14 +125,6 @@ extension Volume {
             if case .record(let record, _)? = standings[server] { try keepLeftBehind(record, of: server) }
         }
         try await change(.keepers(next, version: config.version))
-    }
-
-    /// Those that more than half of `active` hold for lost.
-    private func serversLost(of active: [ServerID]) async throws(VolumeError) -> [ServerID] {
-        let opinions = try await blocks.statuses().compactMap(\.status.membership)
-        return active.filter { server in
-            opinions.count { $0.members.contains { $0.server == server && $0.health == .lost } } * 2 > active.count
-        }
     }
 }
 

@@ -28,6 +28,9 @@ final class ServerLane: Sendable {
     private static let missesAtMost = 3
     /// After a refusal others are asked first for so long.
     private static let refusalMemory = Duration.seconds(5)
+    /// After it held others up they are asked first for so long: or one on a slow way would do so again as soon as it has
+    /// answered everything.
+    private static let lagMemory = Duration.seconds(10)
     /// As long as nothing that it owes comes from it others are asked first (B3). A block takes a second where 8 Mbit/s are
     /// all there is.
     private static let patience = Duration.seconds(2)
@@ -70,22 +73,37 @@ final class ServerLane: Sendable {
         /// It keeps a connection open but takes nothing new: it stops, or it has not answered for long.
         var leaving: UInt64?
         var isLagging = false
-        /// Answers about blocks that it owes, and when the last one came, or the first of them was asked for.
-        var owed = 0
+        var laggedAt: ContinuousClock.Instant?
+        /// When it was asked for answers about blocks that it owes, and when the last one came, or the first of them was asked
+        /// for.
+        var owed: [UInt64: ContinuousClock.Instant] = [:]
         var answeredAt = ContinuousClock.now
+        private var questions: UInt64 = 0
+        /// Those before it are answered.
+        private var oldest: UInt64 = 1
         var refusedAt: ContinuousClock.Instant?
         var speed = AnswerSpeed()
 
-        mutating func asked() {
-            if owed == 0 { answeredAt = .now }
-            owed += 1
+        /// - Returns: the number of the question.
+        mutating func asked() -> UInt64 {
+            let now = ContinuousClock.now
+            if owed.isEmpty { answeredAt = now }
+            questions += 1
+            owed[questions] = now
+            return questions
         }
 
-        mutating func answered() {
-            owed -= 1
+        mutating func answered(_ question: UInt64) {
+            owed[question] = nil
             answeredAt = .now
-            if owed == 0 { isLagging = false }
+            if owed.isEmpty, isLagging {
+                isLagging = false
+                laggedAt = .now
+            }
+            while oldest <= questions, owed[oldest] == nil { oldest += 1 }
         }
+
+        func arrears(_ now: ContinuousClock.Instant) -> Duration { owed[oldest].map { now - $0 } ?? .zero }
 
         /// So many bytes were made durable in this time.
         mutating func note(_ bytes: Int, in time: Duration) {
@@ -107,7 +125,12 @@ final class ServerLane: Sendable {
         Task { [weak self, link] in
             for await state in link.states() {
                 guard let self else { return }
-                if case .connected = state { self.state.withLock { $0.isLagging = false } }
+                if case .connected = state {
+                    self.state.withLock { state in
+                        state.isLagging = false
+                        state.laggedAt = nil
+                    }
+                }
                 self.report(self, .moved)
             }
         }
@@ -126,17 +149,21 @@ final class ServerLane: Sendable {
         guard let connection, !connection.isQuiet else { return false }
         return state.withLock { state in
             let now = ContinuousClock.now
-            if state.isLagging || state.owed > 0 && now - state.answeredAt > Self.patience { return false }
+            if state.isLagging || !state.owed.isEmpty && now - state.answeredAt > Self.patience { return false }
+            if let laggedAt = state.laggedAt, now - laggedAt < Self.lagMemory { return false }
             return state.refusedAt.map { now - $0 > Self.refusalMemory } ?? true
         }
     }
+
+    /// For how long it has owed its oldest answer about blocks.
+    func arrears(_ now: ContinuousClock.Instant) -> Duration { state.withLock { $0.arrears(now) } }
 
     /// Others gave long ago an answer that it still owes; until it has given all it is not asked for more.
     ///
     /// - Returns: whether that is news.
     func lags() -> Bool {
         state.withLock { state in
-            guard !state.isLagging, state.owed > 0 else { return false }
+            guard !state.isLagging, !state.owed.isEmpty else { return false }
             state.isLagging = true
             return true
         }
@@ -182,9 +209,9 @@ final class ServerLane: Sendable {
             guard let (upload, sending) = begin(block, on: connection) else { continue }
             let request = Request.put(
                 block: block, length: UInt32(upload.bytes.readableBytes), gcEpoch: upload.gcEpoch)
-            state.withLock { $0.asked() }
+            let question = state.withLock { $0.asked() }
             connection.call(request, payload: upload.bytes) { result in
-                self.state.withLock { $0.answered() }
+                self.state.withLock { $0.answered(question) }
                 // The flush that comes after it says why.
                 if case .success(let reply) = result, case .done = reply.response { return }
                 self.forgetSent([sending])
@@ -314,9 +341,9 @@ final class ServerLane: Sendable {
         _ request: Request, payload: ByteBuffer? = nil, on connection: RPCConnection,
         _ completion: @escaping @Sendable (Result<Reply, NetworkError>) -> Void
     ) {
-        state.withLock { $0.asked() }
+        let question = state.withLock { $0.asked() }
         connection.call(request, payload: payload) { result in
-            self.state.withLock { $0.answered() }
+            self.state.withLock { $0.answered(question) }
             if case .success(let reply) = result, case .refused = reply.response {
                 self.forgetSent(on: connection.number)
             }

@@ -242,13 +242,17 @@ extension Servers.State {
         let log = servers.setting.log
         Task { [weak servers, link] in
             var awaySince: ContinuousClock.Instant?
+            // What is over within a moment is no news, like the first attempts to reach a server that was just taken in.
+            var telling: Task<Bool, Never>?
+            defer { telling?.cancel() }
             for await state in link.states() {
                 guard let servers else { return }
                 guard servers.watches(link) else { continue }
                 switch state {
                 case .connected:
                     servers.rememberAddress(of: link)
-                    if let since = awaySince {
+                    telling?.cancel()
+                    if let since = awaySince, await telling?.value ?? false {
                         log.notice("the server \(link.name) is back after \((ContinuousClock.now - since).components.seconds) s")
                     }
                     awaySince = nil
@@ -258,7 +262,11 @@ extension Servers.State {
                     let rest =
                         servers.alone == nil
                         ? "the others go on without it" : "what is cached is still answered, the rest waits for it"
-                    log.warning("the server \(link.name) is away; \(rest)", metadata: ["reason": "\(failure)"])
+                    telling = Task {
+                        guard (try? await Task.sleep(for: .seconds(1))) != nil else { return false }
+                        log.warning("the server \(link.name) is away; \(rest)", metadata: ["reason": "\(failure)"])
+                        return true
+                    }
                 case .refused(let error): log.error("\(error)")
                 case .disconnected, .closed: break
                 }

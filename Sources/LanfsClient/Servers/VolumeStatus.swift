@@ -75,7 +75,8 @@ extension Volume {
             servers: members.map { member in
                 let opinions = seen.filter { $0.server == member.server }.map(\.health)
                 let health: MemberHealth =
-                    answers[member.server] != nil ? .alive : opinions.contains(.lost) ? .lost : .suspect
+                    answers[member.server] != nil
+                    ? .alive : member.state == .lost || opinions.contains(.lost) ? .lost : .suspect
                 return VolumeStatus.Server(
                     server: member.server, state: member.state, isWitness: member.weight == 0,
                     isKeeper: config.keepers.members.contains(member.server),

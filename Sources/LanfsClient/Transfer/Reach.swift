@@ -32,7 +32,7 @@ struct Reach: Sendable {
 }
 
 extension Servers {
-    fileprivate func name(of server: ServerID) -> String {
+    func name(of server: ServerID) -> String {
         let name = lane(of: server)?.link.name ?? "\(server.hex.prefix(16))"
         return setting.pins.endpoints(of: server).first.map { "\(name) (last at \($0))" } ?? name
     }

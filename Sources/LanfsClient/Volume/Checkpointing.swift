@@ -29,8 +29,8 @@ extension Volume {
 
     /// Tells the servers which blocks no chosen root reaches any more (G8), once the commit that says so is chosen.
     func freeDeadBlocks() async throws(VolumeError) {
-        let (chain, isAuditing) = update { ($0.chain, $0.isAuditing) }
-        guard !isAuditing else { return }
+        let (chain, isWalked) = update { ($0.chain, $0.walkers > 0) }
+        guard !isWalked else { return }
         let dead = try await runToEnd { (state) throws(Pause) in
             try state.read { (transaction) throws(Interruption) in
                 try transaction.deadBlocks(before: chain.record.sequence + 1, limit: 1024)

@@ -105,10 +105,14 @@ extension Volume {
         if servers.alone == nil || blocks.outstandingBytes > Self.flushedWithVote { try await blocks.flush() }
         let (record, contents) = try await choose(prepared)
         update { state in
-            if state.isAuditing, record.gcEpoch > state.chain.record.gcEpoch {
-                state.auditedRoot = AuditedRoot(
+            let isAudited = state.isAuditing && record.gcEpoch > state.chain.record.gcEpoch
+            if isAudited || state.wantsNextRoot {
+                let root = AuditedRoot(
                     record: record, contents: contents,
                     changeBlocks: (state.chain.changeBlocks + prepared.changeBlocks).map(\.block), tree: prepared.tree)
+                if isAudited { state.auditedRoot = root }
+                if state.wantsNextRoot { state.nextRoot = root }
+                state.wantsNextRoot = false
             }
             state.chain.advance(prepared, to: record, contents)
             state.chain.tree = state.chain.wantsCheckpoint ? prepared.tree : nil

@@ -62,8 +62,12 @@ struct VolumeState {
     var raisesGCEpoch = false
     /// What that commit made, for the audit that asked for it.
     var auditedRoot: AuditedRoot?
-    /// While it is, nothing is freed: what the audited root reaches stays readable.
     var isAuditing = false
+    /// Somebody wants to walk the root that the next commit makes, and this is it.
+    var wantsNextRoot = false
+    var nextRoot: AuditedRoot?
+    /// While there are any, nothing is freed: what the roots reach that they walk stays readable.
+    var walkers = 0
     var isRewriting = false
 
     // MARK: Its end

@@ -35,7 +35,7 @@ public struct ForcedRecovery: Equatable, Sendable {
         // Nothing new is placed where nobody answers; a person takes them back, or drains them, when it is known which.
         for index in config.servers.indices {
             let member = config.servers[index]
-            guard config.keepers.members.contains(member.server), member.state == .active,
+            guard config.keepers.members.contains(member.server), [.active, .lost].contains(member.state),
                 !survivors.contains(where: { $0.server == member.server })
             else { continue }
             config.servers[index].state = .draining

@@ -29,8 +29,11 @@ public struct Member: Equatable, Sendable {
         case active = 0
         /// Still read from, takes nothing new (B6).
         case draining
-        /// Left for good; listed so that readers of old roots know.
+        /// Taken out by a person, for good.
         case gone
+        /// Silent for so long that others made its copies (B5): still asked for what it has, takes nothing new.
+        /// ``VolumeConfig/following(_:)`` says how it gets in and out of this.
+        case lost
     }
 
     public var server: ServerID

@@ -58,6 +58,15 @@ enum Status {
         return server.answer != nil ? "here" : server.health == .lost ? "lost" : "away"
     }
 
+    private static func word(for state: Member.State) -> String {
+        switch state {
+        case .active: "active"
+        case .draining: "draining"
+        case .lost: "lost"
+        case .gone: "gone"
+        }
+    }
+
     private static func role(of server: VolumeStatus.Server) -> String {
         server.isWitness ? "witness" : server.isKeeper ? "keeper" : ""
     }
@@ -100,7 +109,7 @@ enum Status {
         .object([
             .init("name", names[server.server].map { .string($0) } ?? .null),
             .init("fingerprint", .string(fingerprint(of: server.server.bytes))),
-            .init("state", .string(server.state == .draining ? "draining" : "active")),
+            .init("state", .string(word(for: server.state))),
             .init("health", .string(server.answer != nil ? "here" : server.health == .lost ? "lost" : "away")),
             .init("address", server.address.map { .string($0) } ?? .null),
             .init("keeper", .bool(server.isKeeper)), .init("witness", .bool(server.isWitness)),

@@ -16,19 +16,22 @@ struct Nemesis {
 
     private let lan: Lan
     private let serve: [String]
-    /// What it may do. A wiped server takes a minute to be replaced.
+    /// What it may do: all, but for wipes in short runs, since a wiped server takes a minute to be replaced; or what
+    /// `LANFS_NEMESIS_FAULTS` says, as in `slow,cut`.
     private let repertoire: [Fault]
     private var random: SplitMix64
     private let story: Story
     /// What is to come before anything comes again.
     private var faults: [Fault] = []
-    private var wiped = 0
     /// How often each was done.
     private(set) var count = 0
 
     init(_ lan: Lan, serve: [String], wipes: Bool, seed: UInt64, _ story: Story) {
         self.lan = lan
-        repertoire = Fault.allCases.filter { wipes || $0 != .wipe }
+        let chosen = getenv("LANFS_NEMESIS_FAULTS").map { String(cString: $0).split(separator: ",") }
+        repertoire = Fault.allCases.filter { fault in
+            chosen.map { $0.contains("\(fault)") } ?? (wipes || fault != .wipe)
+        }
         self.story = story
         self.serve = serve
         random = SplitMix64(seed: seed)
@@ -42,17 +45,12 @@ struct Nemesis {
         let server = lan.servers[number]
         let time = UInt32(1_000_000 + random.below(12_000_000))
         // Another copy of everything has to be somewhere.
-        if fault == .wipe {
-            // Those that never come back stay members, and most members have to be there for repair (B5).
-            if wiped >= lan.servers.count / 2 { return }
-            try waitUntilWhole()
-        }
+        if fault == .wipe { try waitUntilWhole() }
         story.tell("\(fault) of server \(number) for \(time / 1000) ms")
         switch fault {
         case .kill, .wipe:
             try server.killServer()
             if fault == .wipe {
-                wiped += 1
                 guard try server.run(["rm", "-rf", server.data]).status == 0 else { throw Failure("rm") }
             }
             usleep(time / 2)
@@ -85,11 +83,12 @@ struct Nemesis {
     /// Every server answers.
     func waitUntilHere() throws { try wait(.seconds(60), "the servers are not all back") { $0.here == lan.servers.count } }
 
-    /// Every block has all its copies again, as far as the servers know, and they had time to look.
+    /// Every block has all its copies again, as far as the servers know, and they had time to look; who was lost for good is
+    /// no member any more.
     func waitUntilWhole() throws {
         var since: ContinuousClock.Instant?
         try wait(.seconds(180), "not all copies are made again") { status in
-            let isWhole = status.here == lan.servers.count && status.lost == wiped && status.missing == 0
+            let isWhole = status.here == lan.servers.count && status.members == status.here && status.missing == 0
             since = isWhole ? since ?? .now : nil
             return since.map { ContinuousClock.now - $0 > .seconds(4) } ?? false
         }
@@ -98,7 +97,7 @@ struct Nemesis {
 
     private struct Status {
         var here = 0
-        var lost = 0
+        var members = 0
         var missing = 0
     }
 
@@ -111,7 +110,7 @@ struct Nemesis {
             let words = last.split { " \n,{}[]".contains($0) }
             return isGood(
                 Status(
-                    here: words.count { $0 == "\"health\":\"here\"" }, lost: words.count { $0 == "\"health\":\"lost\"" },
+                    here: words.count { $0 == "\"health\":\"here\"" }, members: words.count { $0.hasPrefix("\"health\":") },
                     missing: words.lazy.compactMap { word in
                         word.hasPrefix("\"missing_copies\":") ? Int(word.split(separator: ":")[1]) : nil
                     }.first ?? .max))

@@ -145,6 +145,20 @@ extension RepairWorld {
         }
     }
 
+    /// A server that left the volume, and its disk: what is destroyed so late was not needed, or the next damage would be one
+    /// too many.
+    mutating func loseForGood(_ server: Int) throws {
+        if servers[server].isUp { stop(server) }
+        servers[server].isDead = true
+        let held = servers[server].disk.keys.sorted()
+        for block in held where hasBytes(block, server) { servers[server].lost[block] = now }
+        servers[server].disk = [:]
+        for block in held { try checkLive(block, "on server \(server), which was taken off the list") }
+        let fewest = precious.map { goodCopies($0) }.min() ?? replicas
+        damage.outstanding = max(damage.outstanding, replicas - liars - fewest)
+        damage.last = now
+    }
+
     /// A rotten block is found when it is read; quarantine ends (G7).
     mutating func scrub(_ server: Int) throws {
         push(.scrub(server), in: Int64(15 + random.below(20)) * Self.second)
@@ -178,16 +192,13 @@ extension RepairWorld {
         guard !isHealed else { return }
         push(.reconfigure, in: Int64(30 + random.below(60)) * Self.second)
         var members = config.servers
-        let strangers = servers.filter { server in !members.contains { $0.server == server.id } }
+        let strangers = servers.filter { server in server.isUp && !members.contains { $0.server == server.id } }
         if let stranger = strangers.first {
             members.append(Member(server: stranger.id, weight: UInt16(1 + random.below(3))))
         } else {
             let index = random.below(members.count)
-            let place = places[members[index].server] ?? 0
             let active = members.count { $0.state == .active }
-            if servers[place].isDead {
-                members[index].state = .gone
-            } else if members[index].state == .draining {
+            if members[index].state == .draining {
                 members[index].state = .active
             } else if members[index].state == .active, active > replicas + 1 {
                 members[index].state = .draining

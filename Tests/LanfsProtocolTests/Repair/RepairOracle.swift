@@ -16,6 +16,8 @@ extension RepairWorld {
         return copy.state == .live && copy.isDurable && !copy.isRotten
     }
 
+    func isMember(_ server: Int) -> Bool { config.place(of: servers[server].id) != nil }
+
     func goodCopies(_ block: BlockID) -> Int {
         servers.indices.count { isGood(block, $0) }
     }
@@ -121,10 +123,15 @@ extension RepairWorld {
 
     // MARK: Healing
 
-    /// No more faults: links work, everybody who is not dead is back, the dead are known to be gone.
+    /// No more faults: links work, everybody who is not dead is back. A person takes out the dead that were being drained;
+    /// the others are for the tender to take off the list.
     mutating func heal() throws {
         isHealed = true
-        for server in servers.indices { resume(server) }
+        for server in servers.indices {
+            resume(server)
+            // What was written long ago is on disk: the slow stage of one mutant would pass for garbage.
+            for block in servers[server].disk.keys.sorted() { servers[server].disk[block]?.isDurable = true }
+        }
         for index in links.indices { links[index] = 0 }
         client.uploads = []
         client.collection = nil
@@ -132,7 +139,7 @@ extension RepairWorld {
         choose(
             config.servers.map { member in
                 var member = member
-                if let place = places[member.server], servers[place].isDead { member.state = .gone }
+                if let place = places[member.server], servers[place].isDead, member.state == .draining { member.state = .gone }
                 return member
             })
         deadline = now + 150 * Self.second
@@ -184,7 +191,7 @@ extension RepairWorld {
     }
 
     private func checkGarbage() throws {
-        for server in servers.indices where !servers[server].isDead && !servers[server].isLiar {
+        for server in servers.indices where isMember(server) && !servers[server].isDead && !servers[server].isLiar {
             for block in servers[server].disk.keys.sorted() {
                 guard servers[server].disk[block]?.state == .live, !client.live.contains(block) else { continue }
                 throw Violation("after two collections, server \(server) still holds garbage")

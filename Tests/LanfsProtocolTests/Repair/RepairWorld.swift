@@ -34,6 +34,12 @@ struct RepairWorld {
         case dropsAtOnce
         /// The bucket is always full.
         case ignoresRate
+        /// B6: a lost server is taken off the list although blocks lack copies.
+        case removesUnproven
+        /// B6: what was proven for one config counts for the next.
+        case removesByOldProof
+        /// B6: a server is taken off the list that counted as one of the R until then.
+        case removesActive
     }
 
     /// Indirect, so that the heap moves pointers.
@@ -49,6 +55,7 @@ struct RepairWorld {
         case fault
         case flap(Int)
         case reconfigure
+        case tend
         case heal
         case settle
     }
@@ -148,6 +155,7 @@ struct RepairWorld {
             push(.scrub(index), in: Int64(10 + self.random.below(30)) * Self.second)
         }
         push(.act, in: Self.second)
+        push(.tend, in: Self.second)
         push(.fault, in: 8 * Self.second)
         if self.random.chance(0.3) { push(.flap(self.random.below(count)), in: 10 * Self.second) }
         if self.random.chance(0.5) { push(.reconfigure, in: Int64(30 + self.random.below(60)) * Self.second) }
@@ -191,6 +199,7 @@ struct RepairWorld {
         case .fault: try fault()
         case .flap(let server): flap(server)
         case .reconfigure: reconfigure()
+        case .tend: try tend()
         case .heal: try heal()
         case .settle: try settle()
         }

@@ -20,6 +20,7 @@ struct SimulatedUploader {
     /// Which server says next what it stores.
     var listing = 0
     var nextCollection: Int64 = 20 * RepairWorld.second
+    var tender = SimulatedTender()
 }
 
 extension RepairWorld {
@@ -100,7 +101,7 @@ extension RepairWorld {
     }
 
     mutating func broadcast(_ body: Envelope.Body) {
-        for server in servers.indices {
+        for server in servers.indices where isMember(server) {
             send(Envelope(from: nil, to: server, body: body))
             // Some come again much later.
             if !isHealed, random.chance(duplication) {
@@ -136,7 +137,7 @@ extension RepairWorld {
     }
 
     mutating func listForCollection(_ server: Int) {
-        guard servers[server].isUp else { return }
+        guard servers[server].isUp, isMember(server) else { return }
         for block in servers[server].page(after: nil, limit: .max, quarantinedToo: false) {
             client.collection?.consider(block)
         }

@@ -3,7 +3,7 @@ struct Tally: Sendable {
     /// In the order in which they are printed.
     enum Kind: Int, CaseIterable {
         case events, commits, reads, moves, recoveries, uploads, collections, deletions, sweeps, copies, needless, cancels
-        case refusals, proofs, drops, reconfigurations
+        case refusals, proofs, drops, reconfigurations, losses, removals
         case lost, duplicated, stalled, cut, partitions, crashes, pauses, flaps, torn, rot, wiped, dead, lies
     }
 
