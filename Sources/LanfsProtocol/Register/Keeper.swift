@@ -24,10 +24,9 @@ public struct Keeper<Verifier: RecordVerifier>: Sendable {
     /// When a Prepare was last refused for the lease's sake.
     private var lastWanted: Duration?
     #if DEBUG
-        /// M3 broken, to show that the simulator notices: whatever was accepted here gives way.
-        var recoversBlindly = false
+        var mutants: KeeperMutants = []
     #else
-        var recoversBlindly: Bool { false }
+        var mutants: KeeperMutants { [] }
     #endif
 
     /// `now`: the monotonic clock that every later `step` uses, from any origin.
@@ -81,10 +80,20 @@ public struct Keeper<Verifier: RecordVerifier>: Sendable {
     }
 }
 
+/// Rules that a test may break on purpose, to show that the simulator notices.
+struct KeeperMutants: OptionSet, Sendable {
+    let rawValue: Int
+    /// M3 broken: whatever was accepted here gives way.
+    static let recoversBlindly = KeeperMutants(rawValue: 1)
+    /// A6 broken: what it acknowledged and has not is no matter.
+    static let ignoresEvidence = KeeperMutants(rawValue: 2)
+}
+
 extension Keeper {
     /// A6. What a keeper acknowledged it has on disk for ever; one that lacks it went back.
     private mutating func consider(_ chosen: ChosenEvidence) {
         let mine = state.accepted?.ballot ?? .zero
+        guard !mutants.contains(.ignoresEvidence) else { return }
         if chosen.acknowledgedBy.contains(server), (chosen.epoch, chosen.ballot) > (state.epoch, mine) {
             guard !state.isAmnesiac else { return }
             state.isAmnesiac = true
@@ -223,7 +232,7 @@ extension Keeper {
         _ record: RootRecord, next: Ballot?, epoch: UInt64, now: Duration
     ) -> RegisterResponse.Verdict {
         guard let accepted = state.accepted else { return .refused(.uninitialized) }
-        if epoch > state.epoch, !recoversBlindly {
+        if epoch > state.epoch, !mutants.contains(.recoversBlindly) {
             guard record.epoch == state.epoch, record.sequence == accepted.sequence &+ 1,
                 record.previous == accepted.hash(verifier), record.ballot > accepted.ballot,
                 !accepted.isSealed(in: state.epoch)

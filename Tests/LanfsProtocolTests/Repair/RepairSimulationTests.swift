@@ -30,6 +30,7 @@ struct RepairSimulationTests {
             try world.run()
         }
         #expect(tally[.copies] > 10, "a simulation in which nothing is copied proves nothing")
+        expect(Rule.repair, in: tally)
     }
 
     @Test("runs the same way twice from the same seed")

@@ -138,6 +138,11 @@ struct RegisterOracle {
                 "fork: the value chosen at \(child.epoch):\(child.ballot.counter) (sequence \(child.sequence)) does not descend "
                     + "from the one chosen at \(parent.epoch):\(parent.ballot.counter) (sequence \(parent.sequence))")
         }
+        // M1, M2: the servers are those of the record before, or a change of them.
+        let config = parent.config(in: child.epoch)
+        guard child.config == config || child.config.version == config.version + 1 else {
+            throw Violation("a change of servers, version \(config.version), is lost in version \(child.config.version)")
+        }
         let before = SimulatedContents(parent)
         let after = SimulatedContents(child)
         if parent.sealedNext != nil {

@@ -4,7 +4,7 @@
 struct RegisterWorldOptions {
     enum Mutant: CaseIterable, Sendable {
         case leaseCountedFromReply, everyYesCounts, restartedKeeperGrantsAtOnce
-        case singleJournalWithRot, answerBeforeDisk, readTakesLowerOfMixed
+        case singleJournalWithRot, answerBeforeDisk, rolledBackKeeperVotesOn, readTakesLowerOfMixed
     }
 
     var seed: UInt64
@@ -154,7 +154,9 @@ struct RegisterWorld {
     private mutating func heal() {
         isHealed = true
         for index in links.indices { links[index] = 0 }
-        for keeper in keepers.indices where !keepers[keeper].isUp { push(.restartKeeper(keeper), in: 1) }
+        for keeper in keepers.indices where !keepers[keeper].isUp {
+            push(.restartKeeper(keeper), in: max(1, keepers[keeper].awayUntil - now))
+        }
         for client in clients.indices {
             clients[client].pausedUntil = min(clients[client].pausedUntil, now)
             if !clients[client].isUp { push(.restartClient(client), in: 1) }

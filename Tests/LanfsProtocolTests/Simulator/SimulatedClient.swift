@@ -259,6 +259,7 @@ extension RegisterWorld {
             try oracle.checkRead(record, from: clients[index].readFloor)
             tally[.reads] += 1
             tally.note(.P4)
+            if !clients[index].holdsLease(now) { tally.note(.L5) }
             clients[index].read = nil
             clients[index].known = record
             if isHealed, clients.allSatisfy({ $0.lastCommit != nil && $0.pending == nil }) {
