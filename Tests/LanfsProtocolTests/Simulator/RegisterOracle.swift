@@ -23,7 +23,8 @@ struct SimulatedContents: Equatable {
         writer = (try? reader.integer()) ?? 255
         number = (try? reader.integer()) ?? 0
         table = []
-        while let number: UInt64 = try? reader.integer() { table.append(number) }
+        // Not to the first error: each costs a backtrace under Swift Testing.
+        while reader.remaining >= 8, let number: UInt64 = try? reader.integer() { table.append(number) }
     }
 
     var encoded: [UInt8] {
@@ -201,6 +202,11 @@ struct RegisterOracle {
     }
 
     var commitCount: Int { succeeded.count }
+
+    /// Whether nothing that some keeper accepted under a lower ballot may yet be chosen, or not.
+    func isDecided(below ballot: Ballot) -> Bool {
+        acceptances.keys.allSatisfy { $0.ballot >= ballot || isChosenAttempt.contains($0) }
+    }
 
     /// Which keepers have ever accepted what.
     var memory: [(record: RootRecord, keepers: UInt32)] { acceptances.values.map { ($0.record, $0.keepers) } }

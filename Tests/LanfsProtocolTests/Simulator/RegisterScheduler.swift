@@ -320,7 +320,7 @@ struct RegisterScheduler {
                 clients[index].isInFlight = false
                 if mutant == .timeoutTakenAsFailure { settle(index, success: false) }
             case .moved(let record, let epoch): try moved(index, record, epoch: epoch)
-            case .wake, .wanted, .expired, .lost, .troubled: break
+            case .wake, .wanted, .expired, .lost, .joining, .troubled: break
             case .tooLarge: throw Violation("not in this model: \(effect)")
             }
         }

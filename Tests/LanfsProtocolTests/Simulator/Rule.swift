@@ -7,7 +7,7 @@ import Testing
 enum Rule: Int, CaseIterable {
     case A1, A2, A3, A4, A5, A6
     case P1, P2, P3, P4, P5, P6, P7
-    case L1, L2, L3, L5
+    case L1, L2, L3, L4, L5, L7
     case B1, B2, B3, B4
     /// Three decisions: what is lost is replaced, what came back is not, what is too much goes.
     case B5, B5Return, B5Surplus
@@ -17,7 +17,7 @@ enum Rule: Int, CaseIterable {
     static let agreement: [Rule] = [.A1, .A2, .A3, .P1, .P2, .P3, .P5, .P6, .P7]
     static let moving: [Rule] = agreement + [.A4, .M1, .M2]
     static let recovering: [Rule] = [.M2, .M3]
-    static let ofTimeAndDisk: [Rule] = [.A5, .A6, .P4, .L1, .L2, .L3, .L5]
+    static let ofTimeAndDisk: [Rule] = [.A5, .A6, .P4, .L1, .L2, .L3, .L4, .L5, .L7]
     static let garbage: [Rule] = [.G1, .G2, .G4, .G5, .G6, .G8]
     static let repair: [Rule] = [.B1, .B2, .B3, .B4, .B5, .B5Return, .B5Surplus] + [.G1, .G2, .G4, .G5, .G6, .G7, .G8]
 
@@ -26,9 +26,7 @@ enum Rule: Int, CaseIterable {
 
     /// The rules that no simulated core decides, and what does.
     static let elsewhere: [String: String] = [
-        "L4": "joining: not in the cores yet, so no holder ever acts as if it were alone",
         "L6": "a client's operations are executed again by its volume state, above the cores",
-        "L7": "fairness: not in the cores yet, P7 resolves it",
         "T1": "operations are functions on the tree: LanfsFileSystem's tests compare them with a model",
         "T2": "as T1: execution again is the client's",
         "T3": "as T1: what an operation reads is in the file system's code",
@@ -87,6 +85,7 @@ extension Tally {
         case .expired:
             note(.L1)
             note(.L3)
+        case .joining: note(.L4)
         case .wanted, .acquired, .wake, .tooLarge, .lost, .moved, .troubled: break
         }
     }

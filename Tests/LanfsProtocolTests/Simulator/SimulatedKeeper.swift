@@ -38,6 +38,7 @@ extension RegisterWorld {
         var keeper = SimulatedKeeper(
             server: server, clock: clock, core: core, journals: [.init(), .init()], image: state)
         for journal in 0..<2 { keeper.journals[journal].restart(with: state, now: 0) }
+        keeper.core.mutants = keeperMutants(isRestarted: false)
         keepers.append(keeper)
         guard (try? oracle.accepted(genesis, in: 1, by: index)) != nil else { preconditionFailure("a bad first record") }
         push(.keeperFault(index), in: Int64(300 + random.below(3000)) * Self.millisecond)
@@ -48,6 +49,7 @@ extension RegisterWorld {
         guard keepers[index].isUp else { return }
         let local = keepers[index].clock.local(now)
         let isBehind = isBehind(index, envelope.request.chosen)
+        let before = keepers[index].core.state
         let step = keepers[index].core.step(envelope.request, now: local)
         // Invariant 12.
         if isBehind, let verdict = step.response?.verdict, verdict != .refused(.amnesiac) {
@@ -55,6 +57,7 @@ extension RegisterWorld {
         }
         note(1, UInt64(index))
         tally.note(envelope.request, step)
+        if case .refused(.held) = step.response?.verdict, before.promised == before.released { tally.note(.L7) }
         var leavesAt = max(now, keepers[index].allOnDiskAt)
         if let state = step.persist {
             var onDiskAt = now
@@ -76,6 +79,15 @@ extension RegisterWorld {
         if !isHealed, step.persist != nil, random.chance(0.004) {
             let exactly = random.chance(0.5) ? leavesAt : now + Int64(random.below(1_000_000))
             heap.push(.keeperFault(index), at: exactly)
+        }
+    }
+
+    private func keeperMutants(isRestarted: Bool) -> KeeperMutants {
+        switch options.mutant {
+        case .rolledBackKeeperVotesOn: .ignoresEvidence
+        case .strangersMayRead where isRestarted: .admitsStrangers
+        case .extendsWhileJoining: .extendsMeanwhile
+        default: []
         }
     }
 
@@ -127,8 +139,8 @@ extension RegisterWorld {
     }
 
     /// Its disk is put back from an old image. Until somebody tells it what it has lost it votes as it did then: that does harm,
-    /// which is for clients to notice (F1), unless all others have what it lost; so here they have. It takes longer than a
-    /// lease, which it no longer knows of.
+    /// which is for clients to notice (F1), unless all others have what it lost and nothing that its promise kept from being chosen
+    /// is left anywhere; so it is here. It takes longer than a lease, which it no longer knows of.
     private mutating func rollBack(_ index: Int) -> Bool {
         let state = keepers[index].core.state
         let image = keepers[index].image
@@ -139,7 +151,7 @@ extension RegisterWorld {
                     && its.promised >= state.promised
                     && its.accepted?.ballot ?? .zero >= state.accepted?.ballot ?? .zero
         }
-        guard mayLose > 0, othersHaveAll, keepers[index].rottenJournal == nil, !state.isAmnesiac,
+        guard mayLose > 0, othersHaveAll, oracle.isDecided(below: state.promised), keepers[index].rottenJournal == nil, !state.isAmnesiac,
             keepers[index].allOnDiskAt <= now, image.accepted?.ballot != state.accepted?.ballot
         else { return false }
         note(10, UInt64(index))
@@ -201,7 +213,7 @@ extension RegisterWorld {
         keepers[index].core = Keeper(
             server: keepers[index].server, volume: volume, recovery: recovery, verifier: SimulatedAuthority(),
             timing: timing, now: options.mutant == .restartedKeeperGrantsAtOnce ? local - timing.length : local)
-        if options.mutant == .rolledBackKeeperVotesOn { keepers[index].core.mutants = .ignoresEvidence }
+        keepers[index].core.mutants = keeperMutants(isRestarted: true)
         keepers[index].isUp = true
         keepers[index].allOnDiskAt = now
     }

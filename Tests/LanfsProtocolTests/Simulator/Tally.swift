@@ -2,7 +2,7 @@
 struct Tally: Sendable {
     /// In the order in which they are printed.
     enum Kind: Int, CaseIterable {
-        case events, commits, reads, moves, recoveries, uploads, collections, deletions, sweeps, copies, needless, cancels
+        case events, commits, closes, reads, joins, moves, recoveries, uploads, collections, deletions, sweeps, copies, needless, cancels
         case refusals, proofs, drops, reconfigurations
         case lost, duplicated, stalled, cut, partitions, crashes, pauses, flaps, torn, rot, rolledBack, wiped, dead, lies
     }
