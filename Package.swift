@@ -6,8 +6,12 @@ import PackageDescription
 // Tests/Fuzz/run sets LANFS_FUZZ and builds into a folder of its own: the rooms, not the packages they use, then tell
 // libFuzzer where a run has been, and are fast without losing a check.
 let isFuzzed = Context.environment["LANFS_FUZZ"] != nil
+// Tests/simulate sets LANFS_SIMULATE and builds for release in a folder of its own: of all this only what it runs, as fast as it
+// ships, with the mutants and every check.
+let isSimulated = Context.environment["LANFS_SIMULATE"] != nil
 let swift: [SwiftSetting] =
     [.swiftLanguageMode(.v6)] + (isFuzzed ? [.unsafeFlags(["-sanitize=fuzzer", "-O", "-assert-config", "Debug"])] : [])
+    + (isSimulated ? [.define("DEBUG"), .unsafeFlags(["-enable-testing", "-assert-config", "Debug"])] : [])
 
 // The release binary carries everything (libc, libfuse3, libsodium, the Swift runtime), so that it runs on any Linux
 // of its architecture. Debug builds stay dynamic: they link in a tenth of the time.
@@ -90,6 +94,13 @@ let package = Package(
         .testTarget(name: "EndToEndTests", dependencies: [system], swiftSettings: swift + optimized),
     ]
 )
+
+if isSimulated {
+    package.products = []
+    package.dependencies = []
+    package.targets.removeAll { !["LanfsProtocol", "LanfsProtocolTests"].contains($0.name) }
+    for target in package.targets where target.name == "LanfsProtocol" { target.dependencies = [] }
+}
 
 if isFuzzed {
     package.targets.append(

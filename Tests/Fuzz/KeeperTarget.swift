@@ -10,6 +10,7 @@ extension Target {
                 .accept(sampleRecord(), next: nil), .learn(sampleBallot),
                 .watch(known: sampleBallot, knowsWanted: false),
                 .renew(sampleBallot), .release(sampleBallot), .read(known: nil),
+                .join(known: nil, ticket: 5), .admit(sampleBallot, [JoinTicket(session: 7, ticket: 5)]),
             ]
             let requests = bodies.map { body in
                 encoding { RegisterRequest(epoch: 1, sender: 7, body: body).encode(into: &$0) }

@@ -10,6 +10,7 @@ extension Target {
                 .read(known: sampleBallot), .watch(known: sampleBallot, knowsWanted: true), .prepare(sampleBallot),
                 .accept(sampleRecord(), next: sampleBallot), .learn(sampleBallot), .renew(sampleBallot),
                 .release(sampleBallot), .initialize(sampleRecord(), next: nil), .recover(sampleRecord(), next: nil),
+                .join(known: sampleBallot, ticket: 5), .admit(sampleBallot, [JoinTicket(session: 7, ticket: 5)]),
             ]
             let requests: [Request] =
                 [
@@ -60,7 +61,7 @@ extension Target {
                     .register(
                         RegisterResponse(
                             epoch: 1, highest: sampleBallot, learned: sampleBallot, wanted: true, leased: false,
-                            verdict: $0))
+                            ticket: 5, joining: [JoinTicket(session: 7, ticket: 5)], verdict: $0))
                 }
             return responses.map { response in encoding { response.encode(into: &$0) } }
         },

@@ -11,7 +11,7 @@ struct RecoverySimulationTests {
             defer { tally += world.tally }
             try world.run()
         }
-        expect([.M3, .F1], in: tally)
+        expect(Rule.remembering, in: tally)
     }
 
     @Test("finds a history that is read wrong on purpose", arguments: RecoveryWorld.Mutant.allCases)

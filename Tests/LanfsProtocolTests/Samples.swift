@@ -71,6 +71,7 @@ extension SplitMix64 {
         let bodies: [RegisterRequest.Body] = [
             .read(known: maybe { $0.ballot() }), .watch(known: ballot(), knowsWanted: chance(0.5)), .prepare(ballot()),
             .accept(record(), next: maybe { $0.ballot() }), .learn(ballot()), .renew(ballot()), .release(ballot()),
+            .join(known: maybe { $0.ballot() }, ticket: maybe { $0.next() }), .admit(ballot(), list(upTo: 9) { $0.joinTicket() }),
             .initialize(record(), next: maybe { $0.ballot() }), .recover(record(), next: maybe { $0.ballot() }),
         ]
         let chosen = maybe {
@@ -91,8 +92,11 @@ extension SplitMix64 {
         if case .refused = verdict { isRefusal = true }
         return RegisterResponse(
             epoch: next(), highest: ballot(), learned: ballot(), wanted: chance(0.5),
-            leased: !isRefusal && chance(0.5), verdict: verdict)
+            leased: !isRefusal && chance(0.5), ticket: maybe { $0.next() }, mayRead: !isRefusal && chance(0.5), isAlone: !isRefusal && chance(0.5),
+            joining: list(upTo: 4) { $0.joinTicket() }, verdict: verdict)
     }
+
+    mutating func joinTicket() -> JoinTicket { JoinTicket(session: wide(), ticket: next()) }
 
     mutating func request() -> Request {
         let requests: [Request] = [

@@ -273,6 +273,7 @@ struct RegisterQueries: Sendable {
                 case .chosen(let record): return .chosen(record)
                 case .stuck: return .stuck
                 case .moved(let record, let epoch): return .moved(record, epoch: epoch)
+                case .rejoin: return try await self.read(at: place, until: deadline)
                 }
             }
             guard let event = await events.next(), !servers.isClosed else { throw .closed }

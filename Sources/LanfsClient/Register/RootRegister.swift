@@ -237,7 +237,8 @@ final class RootRegister: Sendable {
         case .troubled(let keeper, let refusal):
             log.warning("keeper \(keeper.hex.prefix(16)) refused: \(refusal)")
         case .moved(let record, let epoch): move(after: record, to: epoch)
-        case .expired, .wanted: break
+        // Nobody joins: sessions read by `read`, and every close waits as if they did.
+        case .expired, .wanted, .joining: break
         }
     }
 
@@ -328,7 +329,7 @@ extension RootRegister.State {
                 events.append(.leaseMoved)
             case .wanted: events.append(.wanted)
             case .wake(let time): wake = time
-            case .send, .committed, .tooLarge, .troubled: break
+            case .send, .committed, .tooLarge, .troubled, .joining: break
             }
         }
         // An end that is a little too early is on the safe side (L1), and each commit moves it.

@@ -14,17 +14,23 @@ public struct ChosenEvidence: Equatable, Sendable {
 
 /// One question of the root register (protocol.md section 2), client to keeper; the connection says which volume.
 public struct RegisterRequest: Equatable, Sendable {
+    /// A record is large: indirect, so that the others are small.
     public enum Body: Equatable, Sendable {
         /// P4: the accepted record, in whatever epoch; without its bytes when its ballot is `known`. Never refused
         /// but by a keeper that has nothing to say.
         case read(known: Ballot?)
+        /// L4: `read`, by a session that counts on close-to-open: the first at each keeper registers it there. `ticket`: of the
+        /// registration that the session has heard of; an answer counts only while that lasts.
+        case join(known: Ballot?, ticket: UInt64?)
+        /// L4: the holder of this ballot's lease has committed all that it acknowledged, and heard of these.
+        case admit(Ballot, [JoinTicket])
         /// Like `read`, but answered only when there is news: a learned record other than `known`, or another client
         /// that waits for the sender's lease, unless `knowsWanted`. A hint, never a proof.
         case watch(known: Ballot, knowsWanted: Bool)
         /// A1.
         case prepare(Ballot)
         /// A2; the record carries its ballot. `next` is the ballot of the same proposer's next Accept (P6).
-        case accept(RootRecord, next: Ballot?)
+        indirect case accept(RootRecord, next: Ballot?)
         /// P3: what was accepted under this ballot is chosen.
         case learn(Ballot)
         /// L1: keep the lease that goes with the promise of this ballot.
@@ -33,10 +39,10 @@ public struct RegisterRequest: Equatable, Sendable {
         case release(Ballot)
         /// F5: the first record of a new volume; or M2: the sealing record of the epoch before, with the ballot that
         /// holds the lease in the new one. For an empty slot only.
-        case initialize(RootRecord, next: Ballot?)
+        indirect case initialize(RootRecord, next: Ballot?)
         /// M3: as `initialize` with a seal that no quorum chose (``ForcedRecovery``), on top of what this keeper has accepted;
         /// refused by `occupied` when that is something else.
-        case recover(RootRecord, next: Ballot?)
+        indirect case recover(RootRecord, next: Ballot?)
     }
 
     public var epoch: UInt64
@@ -55,7 +61,7 @@ public struct RegisterRequest: Equatable, Sendable {
 
 extension RegisterRequest {
     private enum Code: UInt8 {
-        case read = 1, watch, prepare, accept, learn, renew, release, initialize, recover
+        case read = 1, watch, prepare, accept, learn, renew, release, initialize, recover, join, admit
     }
 
     public func encode(into writer: inout ByteWriter) {
@@ -70,6 +76,14 @@ extension RegisterRequest {
         case .read(let known):
             writer.append(Code.read.rawValue)
             writer.append(optional: known) { $1.encode(into: &$0) }
+        case .join(let known, let ticket):
+            writer.append(Code.join.rawValue)
+            writer.append(optional: known) { $1.encode(into: &$0) }
+            writer.append(optional: ticket) { $0.append($1) }
+        case .admit(let ballot, let tickets):
+            writer.append(Code.admit.rawValue)
+            ballot.encode(into: &writer)
+            writer.append(list: tickets) { $1.encode(into: &$0) }
         case .watch(let known, let knowsWanted):
             writer.append(Code.watch.rawValue)
             known.encode(into: &writer)
@@ -116,6 +130,11 @@ extension RegisterRequest {
         }
         switch code {
         case .read: body = .read(known: try Self.ballot(&reader))
+        case .join: 
+            body = .join(
+                known: try Self.ballot(&reader),
+                ticket: try reader.optional { (reader) throws(DecodingError) in try reader.integer() })
+        case .admit: body = .admit(try Ballot(from: &reader), try JoinTicket.list(from: &reader))
         case .watch: body = .watch(known: try Ballot(from: &reader), knowsWanted: try reader.bool())
         case .prepare: body = .prepare(try Ballot(from: &reader))
         case .accept: body = .accept(try RootRecord(from: &reader), next: try Self.ballot(&reader))

@@ -5,11 +5,11 @@ public enum RegisterRefusal: Equatable, Sendable {
     /// L2: another client holds the write lease, for this long at most by this keeper's clock.
     case held(milliseconds: UInt32)
     /// A4: the epoch is over, or not known here; this is the newest record this keeper has.
-    case wrongEpoch(RootRecord)
+    indirect case wrongEpoch(RootRecord)
     /// Nothing was ever initialized here: no proof that the volume does not exist (F5).
     case uninitialized
     /// `initialize`: the slot holds this.
-    case occupied(RootRecord)
+    indirect case occupied(RootRecord)
     /// A5, A6: the keeper lost what it promised and votes no more.
     case amnesiac
     /// The record or the request breaks a rule.
@@ -30,7 +30,7 @@ public struct RegisterResponse: Equatable, Sendable {
     public enum Verdict: Equatable, Sendable {
         case yes
         /// The accepted record, to `read`, `watch` and `prepare`; without the bytes when the asker knows them.
-        case accepted(Ballot, RootRecord?)
+        indirect case accepted(Ballot, RootRecord?)
         case refused(RegisterRefusal)
     }
 
@@ -44,16 +44,29 @@ public struct RegisterResponse: Equatable, Sendable {
     public var wanted: Bool
     /// L1: this answer counts for the sender's lease. Never true in a refusal.
     public var leased: Bool
+    /// L4, to `join`: the session's registration, once it may read.
+    public var ticket: UInt64?
+    /// L4, to `join`: it is the one that the session named, so this answer counts. Like the next, never true in a refusal.
+    public var mayRead: Bool
+    /// L4: no session but the sender's is known here.
+    public var isAlone: Bool
+    /// L4, to the holder: who waits until it has committed. Until then its lease is not extended here.
+    public var joining: [JoinTicket]
     public var verdict: Verdict
 
     public init(
-        epoch: UInt64, highest: Ballot, learned: Ballot, wanted: Bool = false, leased: Bool = false, verdict: Verdict
+        epoch: UInt64, highest: Ballot, learned: Ballot, wanted: Bool = false, leased: Bool = false,
+        ticket: UInt64? = nil, mayRead: Bool = false, isAlone: Bool = false, joining: [JoinTicket] = [], verdict: Verdict
     ) {
         self.epoch = epoch
         self.highest = highest
         self.learned = learned
         self.wanted = wanted
         self.leased = leased
+        self.ticket = ticket
+        self.mayRead = mayRead
+        self.isAlone = isAlone
+        self.joining = joining
         self.verdict = verdict
     }
 }
@@ -69,6 +82,10 @@ extension RegisterResponse {
         learned.encode(into: &writer)
         writer.append(wanted)
         writer.append(leased)
+        writer.append(optional: ticket) { $0.append($1) }
+        writer.append(mayRead)
+        writer.append(isAlone)
+        writer.append(list: joining) { $1.encode(into: &$0) }
         switch verdict {
         case .yes:
             writer.append(Code.yes.rawValue)
@@ -103,6 +120,10 @@ extension RegisterResponse {
         learned = try Ballot(from: &reader)
         wanted = try reader.bool()
         leased = try reader.bool()
+        ticket = try reader.optional { (reader) throws(DecodingError) in try reader.integer() }
+        mayRead = try reader.bool()
+        isAlone = try reader.bool()
+        joining = try JoinTicket.list(from: &reader)
         guard let code = Code(rawValue: try reader.integer()) else {
             throw .invalid(what: "the kind of register response")
         }
@@ -126,6 +147,8 @@ extension RegisterResponse {
             }
             verdict = .refused(.invalid(violation))
         }
-        if leased, case .refused = verdict { throw .invalid(what: "a lease that comes with a refusal") }
+        if leased || mayRead || isAlone, case .refused = verdict {
+            throw .invalid(what: "a promise that comes with a refusal")
+        }
     }
 }

@@ -23,11 +23,15 @@ public struct Keeper<Verifier: RecordVerifier>: Sendable {
     private var lastYes: Duration
     /// When a Prepare was last refused for the lease's sake.
     private var lastWanted: Duration?
+    /// L4.
+    private var sessions = Sessions()
+    /// L7: who was refused first since the lease was last given, and asks on; and until when nobody else gets it.
+    private var first: (proposer: ProposerID, askedAt: Duration)?
+    private var reservedUntil: Duration?
     #if DEBUG
-        /// M3 broken, to show that the simulator notices: whatever was accepted here gives way.
-        var recoversBlindly = false
+        var mutants: KeeperMutants = []
     #else
-        var recoversBlindly: Bool { false }
+        var mutants: KeeperMutants { [] }
     #endif
 
     /// `now`: the monotonic clock that every later `step` uses, from any origin.
@@ -52,10 +56,14 @@ public struct Keeper<Verifier: RecordVerifier>: Sendable {
     }
 
     public mutating func step(_ request: RegisterRequest, now: Duration) -> KeeperStep {
-        let before = (learned: state.learned, revision: state.revision, wanted: isWanted(now))
+        sessions.settle(now, isLeased: leaseLeft(now) != nil, timing)
+        let before = (
+            learned: state.learned, revision: state.revision, wanted: isWanted(now), waits: sessions.isWaiting
+        )
         if let chosen = request.chosen { consider(chosen) }
 
         var leased = false
+        var ticket: UInt64?
         let verdict: RegisterResponse.Verdict?
         if state.isAmnesiac {
             verdict = .refused(.amnesiac)
@@ -64,7 +72,7 @@ public struct Keeper<Verifier: RecordVerifier>: Sendable {
         } else if case .recover(let record, let next) = request.body {
             verdict = recover(record, next: next, epoch: request.epoch, now: now)
         } else if let accepted = state.accepted {
-            verdict = answer(request, accepted: accepted, now: now, leased: &leased)
+            verdict = answer(request, accepted: accepted, now: now, leased: &leased, ticket: &ticket)
         } else {
             verdict = .refused(.uninitialized)
         }
@@ -72,19 +80,44 @@ public struct Keeper<Verifier: RecordVerifier>: Sendable {
         let wanted = isWanted(now)
         return KeeperStep(
             response: verdict.map {
-                RegisterResponse(
+                var isRefusal = false
+                if case .refused = $0 { isRefusal = true }
+                return RegisterResponse(
                     epoch: state.epoch, highest: state.highest, learned: state.learned, wanted: wanted, leased: leased,
-                    verdict: $0)
+                    ticket: ticket, mayRead: request.names(ticket), isAlone: !isRefusal && sessions.isAlone(request.sender),
+                    joining: isHolder(request.sender) ? sessions.waiting : [], verdict: $0)
             },
             persist: state.revision != before.revision ? state : nil,
-            wakesWatchers: state.learned != before.learned || (wanted && !before.wanted))
+            wakesWatchers: state.learned != before.learned || (wanted && !before.wanted)
+                || (sessions.isWaiting && !before.waits))
     }
+}
+
+extension RegisterRequest {
+    /// L4: it counts on this registration.
+    fileprivate func names(_ ticket: UInt64?) -> Bool {
+        if case .join(_, let named?) = body { named == ticket } else { false }
+    }
+}
+
+/// Rules that a test may break on purpose, to show that the simulator notices.
+struct KeeperMutants: OptionSet, Sendable {
+    let rawValue: Int
+    /// M3 broken: whatever was accepted here gives way.
+    static let recoversBlindly = KeeperMutants(rawValue: 1)
+    /// A6 broken: what it acknowledged and has not is no matter.
+    static let ignoresEvidence = KeeperMutants(rawValue: 2)
+    /// L4 broken: a session that is not known may read at once.
+    static let admitsStrangers = KeeperMutants(rawValue: 4)
+    /// L4 broken: the lease is extended while a join waits.
+    static let extendsMeanwhile = KeeperMutants(rawValue: 8)
 }
 
 extension Keeper {
     /// A6. What a keeper acknowledged it has on disk for ever; one that lacks it went back.
     private mutating func consider(_ chosen: ChosenEvidence) {
         let mine = state.accepted?.ballot ?? .zero
+        guard !mutants.contains(.ignoresEvidence) else { return }
         if chosen.acknowledgedBy.contains(server), (chosen.epoch, chosen.ballot) > (state.epoch, mine) {
             guard !state.isAmnesiac else { return }
             state.isAmnesiac = true
@@ -99,14 +132,21 @@ extension Keeper {
     }
 
     private mutating func answer(
-        _ request: RegisterRequest, accepted: RootRecord, now: Duration, leased: inout Bool
+        _ request: RegisterRequest, accepted: RootRecord, now: Duration, leased: inout Bool, ticket: inout UInt64?
     ) -> RegisterResponse.Verdict? {
+        if case .join(let known, _) = request.body {
+            // The holder knows what it has acknowledged itself.
+            let mustWait =
+                leaseLeft(now) != nil && !isHolder(request.sender) && !mutants.contains(.admitsStrangers)
+            ticket = sessions.reads(request.sender, now, mustWait: mustWait)
+            return .accepted(accepted.ballot, known == accepted.ballot ? nil : accepted)
+        }
         if case .read(let known) = request.body {
             return .accepted(accepted.ballot, known == accepted.ballot ? nil : accepted)
         }
         if case .watch(let known, let knowsWanted) = request.body {
             let news = state.learned == accepted.ballot && known != accepted.ballot
-            let wanted = !knowsWanted && isWanted(now) && request.sender == state.promised.proposer
+            let wanted = !knowsWanted && isHolder(request.sender) && (isWanted(now) || sessions.isWaiting)
             guard news || wanted || request.epoch != state.epoch else { return nil }
             return .accepted(accepted.ballot, known == accepted.ballot ? nil : accepted)
         }
@@ -122,12 +162,15 @@ extension Keeper {
             return .yes
         case .renew(let ballot):
             guard ballot == state.promised, ballot != state.released else { return .refused(.outbid) }
-            leased = true
-            lastYes = now
+            leased = extendLease(now)
             return .yes
         case .release(let ballot):
-            return release(ballot)
-        case .read, .watch, .initialize, .recover:
+            return release(ballot, now)
+        case .admit(let ballot, let tickets):
+            guard isHolder(ballot.proposer) else { return .refused(.outbid) }
+            sessions.admit(tickets)
+            return .yes
+        case .read, .join, .watch, .initialize, .recover:
             return nil  // answered above
         }
     }
@@ -139,13 +182,18 @@ extension Keeper {
     ) -> RegisterResponse.Verdict {
         if ballot.proposer != state.promised.proposer, let left = leaseLeft(now) {
             lastWanted = now
+            if first == nil || !isInLine(now) || first?.proposer == ballot.proposer { first = (ballot.proposer, now) }
             return .refused(.held(milliseconds: UInt32(clamping: Int64(left / .milliseconds(1)))))
+        }
+        if let first, first.proposer != ballot.proposer, let reservedUntil, now < reservedUntil {
+            let left = (reservedUntil - now) / .milliseconds(1)
+            return .refused(.held(milliseconds: UInt32(clamping: Int64(left))))
         }
         let repeated = ballot == state.promised && ballot != state.released
         guard ballot > state.promised || repeated, ballot > accepted.ballot else { return .refused(.outbid) }
         if !repeated { promise(ballot) }
-        leased = true
-        lastYes = now
+        if first?.proposer == ballot.proposer { first = nil }
+        leased = extendLease(now)
         return .accepted(accepted.ballot, accepted)
     }
 
@@ -167,9 +215,24 @@ extension Keeper {
             if record.config.keepers.quorum == 1 { state.learned = ballot }  // this yes alone is the quorum (P3)
         }
         // A yes to what was accepted before counts for the lease only while its proposer still has the promise.
-        leased = state.promised.proposer == ballot.proposer && state.promised != state.released
-        if leased { lastYes = now }
+        leased = state.promised.proposer == ballot.proposer && state.promised != state.released && extendLease(now)
         return .yes
+    }
+
+    /// A yes counts for the lease, from now on; but not while a session waits for the holder (L4).
+    private mutating func extendLease(_ now: Duration) -> Bool {
+        guard !sessions.isWaiting || mutants.contains(.extendsMeanwhile) else { return false }
+        lastYes = now
+        return true
+    }
+
+    /// Whether it has the promise, and the lease with it while that lasts.
+    private func isHolder(_ sender: ProposerID) -> Bool {
+        sender == state.promised.proposer && state.promised != state.released
+    }
+
+    private func isInLine(_ now: Duration) -> Bool {
+        first.map { now - $0.askedAt <= timing.wantedMemory } ?? false
     }
 
     private mutating func promise(_ ballot: Ballot) {
@@ -180,13 +243,14 @@ extension Keeper {
 
     /// Raising the promise to the ballot that is given back makes every late copy of the holder's requests too old to
     /// count. Kept on disk, so that a restart after an orderly end makes nobody wait for L.
-    private mutating func release(_ ballot: Ballot) -> RegisterResponse.Verdict {
+    private mutating func release(_ ballot: Ballot, _ now: Duration) -> RegisterResponse.Verdict {
         guard ballot.proposer == state.promised.proposer, ballot >= state.promised else { return .refused(.outbid) }
         guard ballot != state.released else { return .yes }
         state.promised = ballot
         state.released = ballot
         state.revision += 1
         lastWanted = nil
+        reservedUntil = isInLine(now) ? now + timing.turn : nil
         return .yes
     }
 
@@ -215,6 +279,8 @@ extension Keeper {
         state.released = next == nil ? record.ballot : .zero
         state.revision += 1
         lastYes = now
+        // They joined what came before.
+        sessions = Sessions()
         return .yes
     }
 
@@ -223,7 +289,7 @@ extension Keeper {
         _ record: RootRecord, next: Ballot?, epoch: UInt64, now: Duration
     ) -> RegisterResponse.Verdict {
         guard let accepted = state.accepted else { return .refused(.uninitialized) }
-        if epoch > state.epoch, !recoversBlindly {
+        if epoch > state.epoch, !mutants.contains(.recoversBlindly) {
             guard record.epoch == state.epoch, record.sequence == accepted.sequence &+ 1,
                 record.previous == accepted.hash(verifier), record.ballot > accepted.ballot,
                 !accepted.isSealed(in: state.epoch)

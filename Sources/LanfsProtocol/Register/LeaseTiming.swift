@@ -12,6 +12,10 @@ public struct LeaseTiming: Sendable {
     public var shortestRenewal: Duration = .seconds(1)
     /// A holder that others wait for keeps the lease at least this long (L2).
     public var minimumHold: Duration = .milliseconds(50)
+    /// After a release only the first in line gets the lease for this long (L7).
+    public var turn: Duration = .milliseconds(20)
+    /// A session that does not read for so long is forgotten, and joins again with its next read (L4).
+    public var sessionMemory: Duration = .seconds(30)
     /// A refused proposer counts as waiting for this long; it asks again within `longestBackoff`.
     public var wantedMemory: Duration = .seconds(2)
     /// An unanswered request is sent again after this, then after twice that, up to `longestRetry`.

@@ -4,6 +4,8 @@ public enum ProposerEvent: Sendable {
     case acquire
     /// Commit a child of the held root; only while holding, one at a time. Ends in `committed`, `unknown` or `tooLarge`.
     case commit(RootChange)
+    /// L4: all that the client acknowledged is committed; lets those join of whom `joining` told.
+    case admit
     /// Give the lease back, or stop trying to get it. Not while a commit is under way.
     case release
     /// A keeper answered. `sentAt`: the clock just before the request left (L1).
@@ -32,6 +34,8 @@ public enum ProposerEffect: Equatable, Sendable {
     case lost
     /// L2: another client waits: commit what is acknowledged, then release.
     case wanted
+    /// L4: other sessions wait to read: commit what is acknowledged, then `admit`. The lease runs out meanwhile.
+    case joining
     /// The epoch is over: go on with a new proposer in `epoch`, at the keepers that the record names for it (M2). When it is
     /// the seal of the epoch before, have a ``KeeperMove`` open the new one first.
     case moved(RootRecord, epoch: UInt64)
@@ -55,6 +59,7 @@ public struct Proposer<Signer: RecordSigner>: Sendable {
     /// The highest ballot seen anywhere (A3): the next Prepare goes above it.
     var highest = Ballot.zero
     var lease: LeaseBook
+    var company: Company
     var chosen: ChosenEvidence?
     /// A commit of ours ended unknown: only a value chosen under a higher ballot settles it (P5).
     var isUnresolved = false
@@ -82,12 +87,18 @@ public struct Proposer<Signer: RecordSigner>: Sendable {
         self.chosen = chosen
         highest = above.isCredible ? above : .zero
         lease = LeaseBook(keepers: keepers.members.count)
+        company = Company(keepers: keepers.members.count, since: .zero)
     }
 
     /// L1: may the client mutate now?
     public func holdsLease(_ now: Duration) -> Bool {
         guard let end = leaseEnd else { return false }
         return now < end
+    }
+
+    /// L4: whether the lease is held and no other session may read: then what is acknowledged need not be committed first.
+    public func isSolo(_ now: Duration) -> Bool {
+        holdsLease(now) && !company.isWaitedFor && company.isAbsent(quorum: keepers.quorum, mutants)
     }
 
     /// When the lease held now must no longer be trusted; `nil` when none is held.
@@ -114,12 +125,18 @@ public struct Proposer<Signer: RecordSigner>: Sendable {
         switch event {
         case .acquire: acquire(now)
         case .commit(let change): commit(change, now)
+        case .admit: admit()
         case .release: release()
         case .answered(let server, let request, let sentAt, let response):
             if let keeper = keepers.members.firstIndex(of: server) {
+                company.heard(keeper, response, sentAt: sentAt, now: now, quorum: keepers.quorum, mutants)
                 answered(keeper, request, sentAt: sentAt, response, now: now, random: random)
             }
         case .tick: tick(now, random)
+        }
+        if base != nil, company.isWaitedFor, !company.isTold {
+            company.isTold = true
+            effects.append(.joining)
         }
         if let wakeAt { effects.append(.wake(at: wakeAt)) }
         defer { effects = [] }
@@ -140,6 +157,10 @@ struct ProposerMutants: OptionSet, Sendable {
     static let countsEveryYes = ProposerMutants(rawValue: 8)
     /// M2 broken: a seal has other successors in its epoch than itself.
     static let ignoresSeal = ProposerMutants(rawValue: 16)
+    /// L4 broken: a word that nobody else is there counts although somebody was heard of since it was asked for.
+    static let believesOldWord = ProposerMutants(rawValue: 32)
+    /// L4 broken: the lease goes on at those keepers where nobody waits.
+    static let countsSigns = ProposerMutants(rawValue: 64)
 }
 
 extension Proposer {

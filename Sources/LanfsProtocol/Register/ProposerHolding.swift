@@ -20,24 +20,30 @@ extension Proposer {
         switch body {
         case .renew(let ballot), .prepare(let ballot): ballot == holding.next
         case .accept(let record, _): record.ballot == holding.base.ballot
-        case .read, .watch, .learn, .release, .initialize, .recover: false
+        case .read, .join, .watch, .learn, .release, .admit, .initialize, .recover: false
         }
     }
 
     mutating func held(
         _ holding: inout Holding, _ keeper: Int, sentAt: Duration, _ response: RegisterResponse, _ now: Duration
     ) {
-        if response.leased {
+        if response.leased, !company.mustCommit {
             lease.yes(keeper, sentAt: sentAt)
             holding.standing.insert(keeper)
             holding.outbid.remove(keeper)
+            if response.wanted { holding.isWanted = true }
+        } else if response.leased || !response.joining.isEmpty {
+            // The promise stands, and what was said before counts as long as it did.
             if response.wanted { holding.isWanted = true }
         } else {
             lease.no(keeper)
             holding.standing.remove(keeper)
             if response.highest > holding.next { holding.outbid.insert(keeper) }
         }
-        if holding.outbid.count > keepers.members.count - keepers.quorum {
+        // Without a lease there is nothing to wait for where somebody else came first: with others down or amnesiac a quorum may
+        // never come together again, while the few that still stand keep everybody out.
+        let isOutbid = holding.outbid.count > 0 && !isLeased(now)
+        if isOutbid || holding.outbid.count > keepers.members.count - keepers.quorum {
             lease.clear()
             phase = .idle
             effects.append(.lost)
@@ -83,6 +89,20 @@ extension Proposer {
             holding.isAnnounced = false
             effects.append(.expired)
         }
+    }
+
+    /// L4.
+    mutating func admit() {
+        let next: Ballot
+        switch phase {
+        case .holding(let holding): next = holding.next
+        case .accepting(let accepting): next = accepting.next
+        case .idle, .backingOff, .preparing: return company.admitted()
+        }
+        for (keeper, tickets) in company.waiting.enumerated() where !tickets.isEmpty {
+            send(.admit(next, tickets)) { $0 == keeper }
+        }
+        company.admitted()
     }
 
     mutating func release() {

@@ -15,6 +15,7 @@ extension Proposer {
         // Whoever refused us goes on committing meanwhile, a ballot each time: be above those to come as well, or the
         // lease is free and we are refused once more.
         highest = highest.next(for: id, skipping: attempt == 0 ? 0 : 1024)
+        company = Company(keepers: keepers.members.count, since: now)
         phase = .preparing(Preparing(ballot: highest, round: newRound(now)))
         send(.prepare(highest))
     }
@@ -96,7 +97,7 @@ extension Proposer {
     }
 
     private mutating func count(_ response: RegisterResponse, _ keeper: Int, sentAt: Duration) {
-        if response.leased || mutants.contains(.countsEveryYes) { lease.yes(keeper, sentAt: sentAt) }
+        if (response.leased && !company.mustCommit) || mutants.contains(.countsEveryYes) { lease.yes(keeper, sentAt: sentAt) }
     }
 
     private mutating func promised(

@@ -186,7 +186,7 @@ extension RegisterRequest {
     fileprivate var bringsRecord: Bool {
         switch body {
         case .accept, .initialize, .recover: true
-        case .read, .watch, .prepare, .learn, .renew, .release: false
+        case .read, .join, .watch, .prepare, .learn, .renew, .release, .admit: false
         }
     }
 }

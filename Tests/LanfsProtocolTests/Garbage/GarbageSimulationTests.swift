@@ -7,14 +7,11 @@ struct GarbageSimulationTests {
     func keepsEveryRule() async {
         let tally = await simulate("garbage", test: "GarbageSimulationTests/keepsEveryRule", seeds: 1000) { seed, tally in
             var world = GarbageWorld(seed: seed)
-            defer {
-                tally[.commits] += world.commits
-                tally[.deletions] += world.deletions
-                tally[.collections] += world.collections
-            }
+            defer { tally += world.tally }
             try world.run(steps: 600)
         }
         #expect(tally[.deletions] > 10, "a simulation in which nothing is swept proves nothing")
+        expect(Rule.garbage, in: tally)
     }
 
     @Test("finds every rule that is broken on purpose", arguments: GarbageWorld.Mutant.allCases)

@@ -60,9 +60,7 @@ struct GarbageWorld {
     private var newestSweep: UInt64 = 0
     private var messages: [Message] = []
     private var clients = [Client](repeating: Client(), count: 3)
-    private(set) var commits = 0
-    private(set) var deletions = 0
-    private(set) var collections = 0
+    private(set) var tally = Tally()
 
     init(seed: UInt64, mutant: Mutant? = nil) {
         random = SplitMix64(seed: seed)
@@ -107,19 +105,27 @@ struct GarbageWorld {
         if !random.chance(0.1) { messages.remove(at: index) }
         switch message {
         case .put(let block, let tag, let client):
+            if let before = stored[block], before != tag { tally.note(.G1) }
             stored[block] = max(tag, stored[block] ?? 0)
             for index in clients[client].uploads.indices where clients[client].uploads[index].block == block {
                 if clients[client].uploads[index].tag == tag { clients[client].uploads[index].isStored = true }
             }
         case .free(let blocks, let gcEpoch):
-            for block in blocks where (stored[block] ?? .max) <= gcEpoch { stored[block] = nil }
+            for block in blocks where (stored[block] ?? .max) <= gcEpoch {
+                stored[block] = nil
+                tally.note(.G8)
+            }
         case .sweep(let blocks, let gcEpoch, let cutoff):
-            guard gcEpoch >= newestSweep else { return }
+            guard gcEpoch >= newestSweep else { return tally.note(.G6) }
             newestSweep = gcEpoch
             for block in blocks {
-                guard let tag = stored[block], tag <= cutoff || mutant == .ignoresTag else { continue }
+                guard let tag = stored[block] else { continue }
+                guard tag <= cutoff || mutant == .ignoresTag else {
+                    tally.note(.G5)
+                    continue
+                }
                 stored[block] = nil
-                deletions += 1
+                tally[.deletions] += 1
             }
         }
         if let lost = root.live.first(where: { stored[$0] == nil }) {
@@ -148,6 +154,7 @@ struct GarbageWorld {
         for var upload in clients[client].uploads {
             if !UploadFence.allows(base: base.gcEpoch, tag: upload.tag), mutant != .noFence {
                 // G2: sent again under the newest tag.
+                tally.note(.G2)
                 upload.tag = base.gcEpoch
                 upload.isStored = false
                 messages.append(.put(upload.block, tag: upload.tag, from: client))
@@ -166,7 +173,7 @@ struct GarbageWorld {
     private mutating func choose(_ client: Int, _ live: Set<BlockID>, _ gcEpoch: UInt64) {
         root = Root(sequence: root.sequence + 1, gcEpoch: gcEpoch, live: live)
         clients[client].base = root
-        commits += 1
+        tally[.commits] += 1
     }
 
     /// G8.
@@ -188,7 +195,7 @@ struct GarbageWorld {
         clients[client].unmarked = (mutant == .marksStaleRoot ? stale : root.live).sorted()
         clients[client].listed = nil
         clients[client].isListing = true
-        collections += 1
+        tally[.collections] += 1
     }
 
     /// One page of the list, then some of the marks, then the sweep.
@@ -206,10 +213,12 @@ struct GarbageWorld {
             clients[client].isListing = !page.isEmpty
             clients[client].collection = collection
         } else if !clients[client].unmarked.isEmpty {
+            let candidates = collection.candidateCount
             for block in clients[client].unmarked.prefix(5)
             where mutant != .marksIncompletely || !random.chance(0.02) {
                 collection.mark(block)
             }
+            tally.note(.G4, times: candidates - collection.candidateCount)
             clients[client].unmarked.removeFirst(min(5, clients[client].unmarked.count))
             clients[client].collection = collection
         } else {

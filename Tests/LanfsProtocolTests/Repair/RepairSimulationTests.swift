@@ -31,6 +31,7 @@ struct RepairSimulationTests {
         }
         #expect(tally[.copies] > 10, "a simulation in which nothing is copied proves nothing")
         #expect(tally[.removals] > 0, "nor does one that no server leaves")
+        expect(Rule.repair, in: tally)
     }
 
     @Test("runs the same way twice from the same seed")

@@ -260,6 +260,7 @@ extension RepairWorld {
                 if let to = places[target] { left += try sendCopy(block, server, to) }
             case .cancel:
                 counts[.cancels] += 1
+                counts.note(.B5Return)
             }
         }
     }
@@ -277,6 +278,8 @@ extension RepairWorld {
         }
         try checkCopy(block, copy, server, to)
         counts[.copies] += 1
+        let isHome = servers[server].health.view.home(of: block).contains(servers[to].id)
+        counts.note(isHome ? .B4 : .B5)
         note(2, block.word0 ^ UInt64(server * 16 + to))
         let order = CopyOrder(
             block: block, length: Self.length(of: block), gcEpoch: mutant == .copiesWithoutTag ? 0 : copy.tag)
@@ -311,6 +314,7 @@ extension RepairWorld {
                 note(3, block.word0 ^ UInt64(server))
                 try checkDrop(block, copy, server)
                 counts[.drops] += 1
+                counts.note(.B5Surplus)
                 try remove(block, server, "dropped as surplus")
             }
         }
@@ -418,12 +422,14 @@ extension RepairWorld {
             return
         case .present:
             counts[.needless] += 1
+            counts.note(.B1)
             raise(block, order.gcEpoch, to)
             raiseTruth(block, bytes.trueTag, to)
             // Somebody else's copy may not be on disk yet: this sender hears when it is.
             if servers[to].disk[block]?.isDurable == false { return }
         case .swept:
             counts[.refusals] += 1
+            if case .quarantined = servers[to].local(block) { counts.note(.G7) }
         case .failed:
             break
         }
@@ -478,6 +484,7 @@ extension RepairWorld {
     private mutating func raise(_ block: BlockID, _ tag: UInt64, _ server: Int) {
         guard let old = servers[server].disk[block]?.tag, old < tag else { return }
         servers[server].disk[block]?.tag = tag
+        counts.note(.G1)
         // Some client gave the block this tag, on another server.
         raiseTruth(block, tag, server)
     }
@@ -510,7 +517,7 @@ extension RepairWorld {
     /// G5 to G8; `gcEpoch` is `nil` for an ordinary free.
     private mutating func sweep(_ blocks: [BlockID], _ gcEpoch: UInt64?, _ cutoff: UInt64, _ server: Int) throws {
         if let gcEpoch {
-            guard gcEpoch >= servers[server].newestSweep else { return }
+            guard gcEpoch >= servers[server].newestSweep else { return counts.note(.G6) }
             servers[server].newestSweep = gcEpoch
         }
         servers[server].swept.note(blocks, cutoff: cutoff, now: local(server))
@@ -518,11 +525,16 @@ extension RepairWorld {
             // What was named longer ago than quarantine lasts may be forgotten.
             let old = servers[server].removed[block].flatMap { now - $0.time < Self.remembered ? $0.cutoff : nil }
             servers[server].removed[block] = (max(cutoff, old ?? 0), now)
-            guard let copy = servers[server].disk[block], copy.state == .live, copy.tag <= cutoff else { continue }
+            guard let copy = servers[server].disk[block], copy.state == .live else { continue }
+            guard copy.tag <= cutoff else {
+                counts.note(.G5)
+                continue
+            }
             guard copy.trueTag <= cutoff else {
                 throw Violation("a sweep up to \(cutoff) took a copy that was uploaded under \(copy.trueTag)")
             }
             counts[.sweeps] += 1
+            if gcEpoch == nil { counts.note(.G8) }
             let hadBytes = hasBytes(block, server)
             servers[server].disk[block]?.state = .quarantined(until: now + Self.quarantine * Self.second)
             if hadBytes { servers[server].lost[block] = now }

@@ -98,6 +98,7 @@ extension RepairWorld {
         }
         guard next.servers.count < config.servers.count else { return }
         counts[.removals] += config.servers.count - next.servers.count
+        counts.note(.B6)
         note(6, UInt64(leaving.count))
         choose(next.servers)
         try checkRemoval()

@@ -47,8 +47,9 @@ extension RepairWorld {
     private mutating func resend(_ index: Int) {
         client.uploads[index].sent = now
         let upload = client.uploads[index]
-        let up = BlockPlacement(config).ranking(of: upload.block).compactMap { places[$0] }
-            .filter { servers[$0].isUp && !random.chance(misjudgement) }
+        let ranking = BlockPlacement(config).ranking(of: upload.block).compactMap { places[$0] }
+        let up = ranking.filter { servers[$0].isUp && !random.chance(misjudgement) }
+        if !up.starts(with: ranking.prefix(replicas)) { counts.note(.B3) }
         for server in up.prefix(replicas) where !upload.acknowledgedBy.contains(server) {
             send(Envelope(from: nil, to: server, body: .put(upload.block, tag: upload.tag)))
         }
@@ -76,8 +77,10 @@ extension RepairWorld {
         for var upload in client.uploads {
             if !UploadFence.allows(base: client.gcEpoch, tag: upload.tag) {
                 upload = SimulatedUploader.Upload(block: upload.block, tag: client.gcEpoch)
+                counts.note(.G2)
             }
             let copies = upload.acknowledgedBy.count { active.contains($0) }
+            if copies > 0, copies < config.requiredCopies { counts.note(.B2) }
             if copies >= config.requiredCopies, random.chance(0.7) {
                 added.append(upload.block)
             } else {
@@ -146,7 +149,9 @@ extension RepairWorld {
     mutating func endCollection() {
         guard var collection = client.collection else { return }
         client.collection = nil
+        let candidates = collection.candidateCount
         for block in client.marked { collection.mark(block) }
+        counts.note(.G4, times: candidates - collection.candidateCount)
         guard let cutoff = collection.cutoff else { return }
         let unreached = collection.unreached()
         guard !unreached.isEmpty else { return }

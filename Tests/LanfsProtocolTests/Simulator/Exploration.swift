@@ -284,7 +284,7 @@ struct Exploration {
                     if case .send(let server, let request) = effect { send(&state, index, server, request) }
                 }
                 state.clients[index].move = move
-            case .wake, .expired, .wanted, .troubled: break
+            case .wake, .expired, .wanted, .joining, .troubled: break
             case .tooLarge: throw Violation("a record did not fit")
             }
         }

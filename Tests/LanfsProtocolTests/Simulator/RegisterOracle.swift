@@ -23,7 +23,8 @@ struct SimulatedContents: Equatable {
         writer = (try? reader.integer()) ?? 255
         number = (try? reader.integer()) ?? 0
         table = []
-        while let number: UInt64 = try? reader.integer() { table.append(number) }
+        // Not to the first error: each costs a backtrace under Swift Testing.
+        while reader.remaining >= 8, let number: UInt64 = try? reader.integer() { table.append(number) }
     }
 
     var encoded: [UInt8] {
@@ -138,6 +139,11 @@ struct RegisterOracle {
                 "fork: the value chosen at \(child.epoch):\(child.ballot.counter) (sequence \(child.sequence)) does not descend "
                     + "from the one chosen at \(parent.epoch):\(parent.ballot.counter) (sequence \(parent.sequence))")
         }
+        // M1, M2: the servers are those of the record before, or a change of them.
+        let config = parent.config(in: child.epoch)
+        guard child.config == config || child.config.version == config.version + 1 else {
+            throw Violation("a change of servers, version \(config.version), is lost in version \(child.config.version)")
+        }
         let before = SimulatedContents(parent)
         let after = SimulatedContents(child)
         if parent.sealedNext != nil {
@@ -196,6 +202,11 @@ struct RegisterOracle {
     }
 
     var commitCount: Int { succeeded.count }
+
+    /// Whether nothing that some keeper accepted under a lower ballot may yet be chosen, or not.
+    func isDecided(below ballot: Ballot) -> Bool {
+        acceptances.keys.allSatisfy { $0.ballot >= ballot || isChosenAttempt.contains($0) }
+    }
 
     /// Which keepers have ever accepted what.
     var memory: [(record: RootRecord, keepers: UInt32)] { acceptances.values.map { ($0.record, $0.keepers) } }

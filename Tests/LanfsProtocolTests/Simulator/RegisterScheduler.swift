@@ -55,6 +55,8 @@ struct RegisterScheduler {
         var number: UInt64 = 0
         var pending: UInt64?
         var isInFlight = false
+        /// M1: of the servers that its commit changes.
+        var configVersion: UInt64?
     }
 
     let stage: Stage
@@ -114,7 +116,7 @@ struct RegisterScheduler {
         var keeper = Keeper(
             server: server, volume: volume, recovery: state.epoch == 0 ? .empty : .state(state),
             verifier: SimulatedAuthority(), timing: Self.timing, now: now)
-        if mutant == .recoversBlindly { keeper.recoversBlindly = true }
+        if mutant == .recoversBlindly { keeper.mutants = .recoversBlindly }
         return keeper
     }
 
@@ -221,7 +223,18 @@ struct RegisterScheduler {
         clients[index].isInFlight = true
         tally.noteCommit(by: clients[index].proposer)
         let contents = SimulatedContents(base).committing(number, by: index)
-        try step(index, .commit(RootChange(contents: contents.encoded, gcEpoch: 0, sealedNext: next)))
+        let config = next == nil ? membersChanged(in: base, clients[index].proposer.epoch) : nil
+        clients[index].configVersion = config?.version
+        try step(index, .commit(RootChange(contents: contents.encoded, gcEpoch: 0, config: config, sealedNext: next)))
+    }
+
+    /// M1: a server gets more room, or less.
+    private mutating func membersChanged(in base: RootRecord, _ epoch: UInt64) -> VolumeConfig? {
+        guard stage == .moving, random.chance(0.2) else { return nil }
+        var config = base.config(in: epoch)
+        config.version += 1
+        config.servers[random.below(config.servers.count)].weight = UInt16(1 + random.below(9))
+        return config
     }
 
     /// A client's process ends and starts anew, knowing only the epoch it was in.
@@ -299,14 +312,15 @@ struct RegisterScheduler {
                 guard let number = clients[index].pending, !clients[index].isInFlight else { continue }
                 let isThere = SimulatedContents(base).table[index] == number
                 if isThere || random.chance(0.5) { settle(index, success: isThere) }
-            case .committed:
+            case .committed(let record):
                 clients[index].isInFlight = false
+                if record.config.version == clients[index].configVersion { tally.note(.M1) }
                 settle(index, success: true)
             case .unknown:
                 clients[index].isInFlight = false
                 if mutant == .timeoutTakenAsFailure { settle(index, success: false) }
             case .moved(let record, let epoch): try moved(index, record, epoch: epoch)
-            case .wake, .wanted, .expired, .lost, .troubled: break
+            case .wake, .wanted, .expired, .lost, .joining, .troubled: break
             case .tooLarge: throw Violation("not in this model: \(effect)")
             }
         }

@@ -2,17 +2,45 @@ import Testing
 
 @testable import LanfsProtocol
 
-/// The rules of the register that a simulation has to meet. What a shell sees from outside says that one decided something:
-/// the cores that ship know nothing of it.
+/// The numbered rules of the protocol that a core decides in one of the simulated worlds. What a shell sees from outside says that
+/// one decided something: the cores that ship know nothing of it.
 enum Rule: Int, CaseIterable {
-    case A1, A2, A3, A4, A5
-    case P1, P3, P4, P5, P6, P7
-    case L1, L2, L3
-    case M2, M3
+    case A1, A2, A3, A4, A5, A6
+    case P1, P2, P3, P4, P5, P6, P7
+    case L1, L2, L3, L4, L5, L7
+    case B1, B2, B3, B4
+    /// Three decisions: what is lost is replaced, what came back is not, what is too much goes.
+    case B5, B5Return, B5Surplus
+    case B6
+    case G1, G2, G4, G5, G6, G7, G8
+    case M1, M2, M3
     case F1
 
-    static let agreement: [Rule] = [.A1, .A2, .A3, .P1, .P3, .P5, .P6, .P7]
-    static let ofTimeAndDisk: [Rule] = [.A5, .P4, .L1, .L2, .L3]
+    static let agreement: [Rule] = [.A1, .A2, .A3, .P1, .P2, .P3, .P5, .P6, .P7]
+    static let moving: [Rule] = agreement + [.A4, .M1, .M2]
+    static let recovering: [Rule] = [.M2, .M3]
+    static let remembering: [Rule] = [.M3, .F1]
+    static let ofTimeAndDisk: [Rule] = [.A5, .A6, .P4, .L1, .L2, .L3, .L4, .L5, .L7]
+    static let garbage: [Rule] = [.G1, .G2, .G4, .G5, .G6, .G8]
+    static let repair: [Rule] = [.B1, .B2, .B3, .B4, .B5, .B5Return, .B5Surplus, .B6] + [.G1, .G2, .G4, .G5, .G6, .G7, .G8]
+
+    /// The number as the protocol has it.
+    var number: String { String("\(self)".prefix(2)) }
+
+    /// The rules that no simulated core decides, and what does.
+    static let elsewhere: [String: String] = [
+        "L6": "a client's operations are executed again by its volume state, above the cores",
+        "T1": "operations are functions on the tree: LanfsFileSystem's tests compare them with a model",
+        "T2": "as T1: execution again is the client's",
+        "T3": "as T1: what an operation reads is in the file system's code",
+        "T4": "inode numbers are the client's",
+        "T5": "the client table is the root's contents: here the simulated clients keep one, and the oracle checks it",
+        "G3": "what a commit may name is built into the client: its base, and its own uploads",
+        "F2": "what a writer last saw is in the sealed contents",
+        "F3": "beacons go from client to client",
+        "F4": "a fingerprint is for a person to compare",
+        "F5": "`VolumeCreation` runs once in a volume's life: ProposerTests has its orders of answers",
+    ]
 }
 
 /// A rule that never decided anything was not tested, whatever the seeds say. One seed alone need not meet all.
@@ -25,6 +53,7 @@ func expect(_ rules: [Rule], in tally: Tally) {
 extension Tally {
     /// What a keeper made of a request.
     mutating func note(_ request: RegisterRequest, _ step: KeeperStep) {
+        if step.persist?.isAmnesiac == true, request.chosen != nil { note(.A6) }
         guard let response = step.response else { return }
         switch (request.body, response.verdict) {
         case (.prepare(let ballot), .refused(.outbid)):
@@ -47,7 +76,7 @@ extension Tally {
         case .send(_, let request):
             switch request.body {
             // Nobody asked it to propose anything: it completes what it found.
-            case .accept where !isCommitting: note(.P1)
+            case .accept: note(isCommitting ? .P2 : .P1)
             // Or to give anything back: it was refused by too many.
             case .release: if case .release = event {} else { note(.P7) }
             default: break
@@ -57,6 +86,7 @@ extension Tally {
         case .expired:
             note(.L1)
             note(.L3)
+        case .joining: note(.L4)
         case .wanted, .acquired, .wake, .tooLarge, .lost, .moved, .troubled: break
         }
     }

@@ -16,18 +16,36 @@ struct SimulatedClient {
     var isInFlight = false
     var wantsLease = false
     var isWanted = false
+    /// Others wait to join until all that was closed is committed (L4).
+    var isJoined = false
+    /// What was closed is still on its way to the servers, and cannot be committed yet (B2).
+    var uploadsUntil: Int64 = 0
+
+    /// When files were closed whose contents are in no commit yet, and in the one that is under way.
+    var closed: [Int64] = []
+    var closedInFlight: [Int64] = []
+    /// Does not read for a while: the keepers forget it, and a holder may find itself alone.
+    var quietUntil: Int64 = 0
 
     var read: FastRead<SimulatedAuthority>?
     var readCount = 0
     var readFloor: UInt64 = 0
+    var readSince: Int64 = 0
     var readGeneration = 0
     var known: RootRecord?
+    var session = SessionTickets()
 
     /// After healing: one commit and one read each, and the client is done.
     var lastCommit: UInt64?
     var lastRead: RootRecord?
 
     func holdsLease(_ now: Int64) -> Bool { isUp && proposer.holdsLease(clock.local(now)) }
+
+    /// L6: what was acknowledged and not committed when the lease ended others may have missed.
+    mutating func forgetClosed() {
+        closed = []
+        closedInFlight = []
+    }
 }
 
 private enum Resolution {
@@ -38,6 +56,7 @@ extension RegisterWorld {
     mutating func addClient(_ index: Int) {
         let clock = SimulatedClock(&random)
         clients.append(SimulatedClient(index: index, clock: clock, proposer: newProposer()))
+        clients[index].quietUntil = Int64(random.below(4000)) * Self.millisecond
         push(.act(client: index), in: Int64(random.below(100)) * Self.millisecond)
         push(.clientFault(index), in: Int64(500 + random.below(4000)) * Self.millisecond)
     }
@@ -46,11 +65,14 @@ extension RegisterWorld {
         var proposer = Proposer(
             id: random.wide(), volume: volume, epoch: 1, keepers: quorum, signer: SimulatedAuthority(), timing: timing)
         if options.mutant == .everyYesCounts { proposer.mutants = .countsEveryYes }
+        if options.mutant == .believesOldWord { proposer.mutants = .believesOldWord }
+        if options.mutant == .extendsWhileJoining || options.mutant == .countsSigns { proposer.mutants = .countsSigns }
         return proposer
     }
 
     mutating func startClient(_ index: Int) {
         guard !clients[index].isUp else { return }
+        clients[index].session = SessionTickets()
         clients[index].proposer = newProposer()
         clients[index].isUp = true
     }
@@ -67,6 +89,8 @@ extension RegisterWorld {
             clients[index].isInFlight = false
             clients[index].wantsLease = false
             clients[index].isWanted = false
+            clients[index].isJoined = false
+            clients[index].forgetClosed()
             clients[index].read = nil
             push(.restartClient(index), in: Int64(random.below(1500)) * Self.millisecond + 1)
         } else {
@@ -81,11 +105,14 @@ extension RegisterWorld {
     mutating func act(_ index: Int) throws {
         push(.act(client: index), in: Int64(10 + random.below(isHealed ? 60 : 160)) * Self.millisecond)
         guard clients[index].isUp, clients[index].pausedUntil <= now else { return }
+        if clients[index].isJoined, clients[index].uploadsUntil <= now { try admit(index) }
         if isHealed { return try finish(index) }
         let holds = clients[index].holdsLease(now)
-        if clients[index].read == nil, random.chance(0.3) { try startRead(index) }
+        if clients[index].read == nil, clients[index].quietUntil <= now, random.chance(0.3) { try startRead(index) }
+        if holds { close(index) }
         guard !clients[index].isInFlight else { return }
         if holds {
+            guard clients[index].uploadsUntil <= now else { return }
             if random.chance(0.8) { try commit(index) } else if random.chance(0.3) { try release(index) }
         } else if clients[index].pending != nil || random.chance(0.25) {
             try acquire(index)
@@ -117,14 +144,43 @@ extension RegisterWorld {
         }
     }
 
+    /// Solo, close() does not wait: the work is committed within a second. Else it is the commit that somebody waits for.
+    private mutating func close(_ index: Int) {
+        let isSolo =
+            options.mutant == .closeNeverWaits || clients[index].proposer.isSolo(clients[index].clock.local(now))
+        guard isSolo, random.chance(0.6) else { return }
+        tally[.closes] += 1
+        clients[index].closed.append(now)
+        if random.chance(0.1) { clients[index].uploadsUntil = now + Int64(random.below(2500)) * Self.millisecond }
+    }
+
+    /// L4: acknowledges those who join, once all that was closed is committed.
+    private mutating func admit(_ index: Int) throws {
+        guard clients[index].isJoined, !clients[index].isInFlight else { return }
+        if !clients[index].holdsLease(now) { clients[index].forgetClosed() }
+        let isCommitted = clients[index].closed.isEmpty && clients[index].closedInFlight.isEmpty
+        guard isCommitted || options.mutant == .admitsBeforeCommit else {
+            return clients[index].uploadsUntil <= now ? try commit(index) : ()
+        }
+        clients[index].isJoined = false
+        tally[.joins] += 1
+        try step(index, .admit)
+    }
+
     private mutating func acquire(_ index: Int) throws {
         clients[index].wantsLease = true
         try step(index, .acquire)
     }
 
     private mutating func release(_ index: Int) throws {
+        // L2: all that is acknowledged is committed first.
+        if !clients[index].closed.isEmpty || !clients[index].closedInFlight.isEmpty, clients[index].holdsLease(now) {
+            clients[index].isWanted = true
+            return clients[index].isInFlight || clients[index].uploadsUntil > now ? () : try commit(index)
+        }
         clients[index].wantsLease = false
         clients[index].isWanted = false
+        clients[index].isJoined = false
         try step(index, .release)
     }
 
@@ -134,6 +190,8 @@ extension RegisterWorld {
         clients[index].number = number
         clients[index].pending = number
         clients[index].isInFlight = true
+        clients[index].closedInFlight += clients[index].closed
+        clients[index].closed = []
         // The moment that matters most: connections break while the commit is on its way, or its answers are.
         if !isHealed, random.chance(network.cuts) {
             if random.chance(0.5) {
@@ -151,8 +209,9 @@ extension RegisterWorld {
 
     private mutating func step(_ index: Int, _ event: ProposerEvent) throws {
         let local = clients[index].clock.local(now)
+        if !clients[index].holdsLease(now) { clients[index].forgetClosed() }
         let effects = clients[index].proposer.step(event, now: local, random: random.next())
-        try checkLeases()
+        try checkLeases(index)
         for effect in effects {
             tally.note(effect, after: event, isCommitting: clients[index].isInFlight)
             try perform(effect, index, local)
@@ -178,10 +237,13 @@ extension RegisterWorld {
             guard oracle.isChosen(record) else { throw Violation("a commit was called done that is not chosen") }
             clients[index].known = record
             clients[index].isInFlight = false
+            clients[index].closedInFlight = []
             settle(index, success: true)
-            if clients[index].isWanted {
+            if clients[index].isJoined {
+                try admit(index)
+            } else if clients[index].isWanted {
                 try release(index)
-            } else if !isHealed, random.chance(0.5) {
+            } else if !isHealed, clients[index].uploadsUntil <= now, random.chance(0.5) {
                 try commit(index)
             }
         case .unknown(let record):
@@ -192,6 +254,9 @@ extension RegisterWorld {
         case .wanted:
             clients[index].isWanted = true
             if !clients[index].isInFlight { try release(index) }
+        case .joining:
+            clients[index].isJoined = true
+            try admit(index)
         case .lost: clients[index].wantsLease = false
         case .expired, .troubled: break
         case .tooLarge: throw Violation("a record did not fit")
@@ -235,9 +300,10 @@ extension RegisterWorld {
         let client = clients[index]
         clients[index].readCount += 1
         clients[index].readFloor = oracle.newest?.sequence ?? 0
+        clients[index].readSince = now
         var read = FastRead(
             volume: volume, epoch: 1, keepers: quorum, sender: client.proposer.id, known: client.known,
-            chosen: client.proposer.evidence, verifier: SimulatedAuthority(), timing: timing)
+            chosen: client.proposer.evidence, session: client.session, verifier: SimulatedAuthority(), timing: timing)
         read.takesLowerOfMixed = options.mutant == .readTakesLowerOfMixed
         let local = client.clock.local(now)
         let effects = read.start(now: local)
@@ -257,8 +323,14 @@ extension RegisterWorld {
         case .chosen(let record):
             note(8, record.sequence)
             try oracle.checkRead(record, from: clients[index].readFloor)
+            try checkCloseToOpen(index, record)
+            if !isHealed, random.chance(0.2) {
+                clients[index].quietUntil = now + Int64(random.below(5000)) * Self.millisecond
+            }
             tally[.reads] += 1
             tally.note(.P4)
+            clients[index].session = clients[index].read?.session ?? SessionTickets()
+            if !clients[index].holdsLease(now) { tally.note(.L5) }
             clients[index].read = nil
             clients[index].known = record
             if isHealed, clients.allSatisfy({ $0.lastCommit != nil && $0.pending == nil }) {
@@ -267,7 +339,23 @@ extension RegisterWorld {
         case .stuck:
             clients[index].read = nil
             try acquire(index)
+        case .rejoin:
+            let (floor, since) = (clients[index].readFloor, clients[index].readSince)
+            clients[index].session = clients[index].read?.session ?? SessionTickets()
+            try startRead(index)
+            (clients[index].readFloor, clients[index].readSince) = (floor, since)
         case .moved: throw Violation("a read was sent to another epoch")
+        }
+    }
+
+    /// Invariant 11: what anybody who still holds the lease closed before the read began is in what it shows.
+    private func checkCloseToOpen(_ reader: Int, _ record: RootRecord) throws {
+        let since = clients[reader].readSince
+        for (index, client) in clients.enumerated() where index != reader && client.holdsLease(now) {
+            let isThere = SimulatedContents(record).table[index] == client.pending
+            guard client.closed.allSatisfy({ $0 >= since }),
+                isThere || client.closedInFlight.allSatisfy({ $0 >= since })
+            else { throw Violation("client \(reader) opened a file and does not see what client \(index) closed before") }
         }
     }
 

@@ -14,6 +14,11 @@ struct SimulatedKeeper {
     /// At most one journal rots between two recoveries: two at once are more than A5 promises to survive undamaged.
     var rottenJournal: Int?
     var isAmnesiac = false
+    /// What its disk held once, should it be put back.
+    var image: KeeperState
+    /// It was: it will vote no more as soon as it hears what it has lost (A6).
+    var isRolledBack = false
+    var awayUntil: Int64 = 0
     /// What anybody was told by this keeper.
     var shownPromise = Ballot.zero
     var shownAccepted = Ballot.zero
@@ -27,11 +32,13 @@ extension RegisterWorld {
             now: clock.local(0))
         let request = RegisterRequest(epoch: 1, sender: 1, body: .initialize(genesis, next: nil))
         let step = core.step(request, now: clock.local(0))
-        var keeper = SimulatedKeeper(server: server, clock: clock, core: core, journals: [.init(), .init()])
         guard step.response?.verdict == .yes, let state = step.persist else {
             preconditionFailure("a keeper refused the first record: \(step)")
         }
+        var keeper = SimulatedKeeper(
+            server: server, clock: clock, core: core, journals: [.init(), .init()], image: state)
         for journal in 0..<2 { keeper.journals[journal].restart(with: state, now: 0) }
+        keeper.core.mutants = keeperMutants(isRestarted: false)
         keepers.append(keeper)
         guard (try? oracle.accepted(genesis, in: 1, by: index)) != nil else { preconditionFailure("a bad first record") }
         push(.keeperFault(index), in: Int64(300 + random.below(3000)) * Self.millisecond)
@@ -41,9 +48,16 @@ extension RegisterWorld {
         let index = envelope.keeper
         guard keepers[index].isUp else { return }
         let local = keepers[index].clock.local(now)
+        let isBehind = isBehind(index, envelope.request.chosen)
+        let before = keepers[index].core.state
         let step = keepers[index].core.step(envelope.request, now: local)
+        // Invariant 12.
+        if isBehind, let verdict = step.response?.verdict, verdict != .refused(.amnesiac) {
+            throw Violation("keeper \(index) answers although it lacks what it acknowledged")
+        }
         note(1, UInt64(index))
         tally.note(envelope.request, step)
+        if case .refused(.held) = step.response?.verdict, before.promised == before.released { tally.note(.L7) }
         var leavesAt = max(now, keepers[index].allOnDiskAt)
         if let state = step.persist {
             var onDiskAt = now
@@ -68,6 +82,21 @@ extension RegisterWorld {
         }
     }
 
+    private func keeperMutants(isRestarted: Bool) -> KeeperMutants {
+        switch options.mutant {
+        case .rolledBackKeeperVotesOn: .ignoresEvidence
+        case .strangersMayRead where isRestarted: .admitsStrangers
+        case .extendsWhileJoining: .extendsMeanwhile
+        default: []
+        }
+    }
+
+    /// A6: a request says that the keeper acknowledged something newer than it has.
+    private func isBehind(_ index: Int, _ chosen: ChosenEvidence?) -> Bool {
+        guard let chosen, chosen.acknowledgedBy.contains(keepers[index].server) else { return false }
+        return chosen.ballot > keepers[index].core.state.accepted?.ballot ?? .zero
+    }
+
     mutating func onDisk(_ index: Int, _ run: Int, _ state: KeeperState) throws {
         guard keepers[index].run == run, let accepted = state.accepted else { return }
         try oracle.accepted(accepted, in: 1, by: index)
@@ -88,6 +117,7 @@ extension RegisterWorld {
 
     mutating func keeperFault(_ index: Int) {
         guard !isHealed, keepers[index].isUp else { return }
+        if random.chance(0.1), rollBack(index) { return }
         let onlyRot = random.chance(0.3)
         if random.chance(0.5) { rot(index) }
         if !onlyRot {
@@ -103,10 +133,45 @@ extension RegisterWorld {
         push(.keeperFault(index), in: Int64(500 + random.below(5000)) * Self.millisecond)
     }
 
+    /// How many more may lose their votes.
+    private var mayLose: Int {
+        keepers.count - quorum.quorum - keepers.count { $0.isAmnesiac || $0.isRolledBack }
+    }
+
+    /// Its disk is put back from an old image. Until somebody tells it what it has lost it votes as it did then: that does harm,
+    /// which is for clients to notice (F1), unless all others have what it lost and nothing that its promise kept from being chosen
+    /// is left anywhere; so it is here. It takes longer than a lease, which it no longer knows of.
+    private mutating func rollBack(_ index: Int) -> Bool {
+        let state = keepers[index].core.state
+        let image = keepers[index].image
+        let othersHaveAll = keepers.indices.allSatisfy { other in
+            let its = keepers[other].core.state
+            return other == index
+                || keepers[other].isUp && keepers[other].allOnDiskAt <= now && !its.isAmnesiac
+                    && its.promised >= state.promised
+                    && its.accepted?.ballot ?? .zero >= state.accepted?.ballot ?? .zero
+        }
+        guard mayLose > 0, othersHaveAll, oracle.isDecided(below: state.promised), keepers[index].rottenJournal == nil, !state.isAmnesiac,
+            keepers[index].allOnDiskAt <= now, image.accepted?.ballot != state.accepted?.ballot
+        else { return false }
+        note(10, UInt64(index))
+        tally[.rolledBack] += 1
+        keepers[index].isUp = false
+        keepers[index].isRolledBack = true
+        keepers[index].run += 1
+        keepers[index].shownPromise = .zero
+        keepers[index].shownAccepted = .zero
+        for journal in 0..<2 { keepers[index].journals[journal].restart(with: image, now: now) }
+        let away = 1100 * Self.millisecond + Int64(random.below(500)) * Self.millisecond
+        keepers[index].awayUntil = now + away
+        push(.restartKeeper(index), in: away)
+        push(.keeperFault(index), in: away + Int64(500 + random.below(5000)) * Self.millisecond)
+        return true
+    }
+
     private mutating func rot(_ index: Int) {
         tally[.rot] += 1
         // A keeper whose both journals rot votes no more; the others must still be able to go on.
-        let mayLose = keepers.count - quorum.quorum - keepers.count(where: { $0.isAmnesiac })
         if mayLose > 0, random.chance(0.1), keepers[index].rottenJournal == nil {
             if keepers[index].journals[0].rotOlder(now: now), keepers[index].journals[1].rotOlder(now: now) {
                 keepers[index].isAmnesiac = true
@@ -120,7 +185,7 @@ extension RegisterWorld {
     }
 
     mutating func restartKeeper(_ index: Int) throws {
-        guard !keepers[index].isUp else { return }
+        guard !keepers[index].isUp, keepers[index].awayUntil <= now else { return }
         let scans = keepers[index].journals.map { $0.scan() }
         let second = options.mutant == .singleJournalWithRot ? scans[0] : scans[1]
         let recovery = KeeperRecovery(scans[0], second)
@@ -134,9 +199,10 @@ extension RegisterWorld {
                 throw Violation("keeper \(index) came back with less than it had shown")
             }
             for journal in 0..<2 { keepers[index].journals[journal].restart(with: state, now: now) }
+            keepers[index].image = state
             if let record = state.accepted { try oracle.accepted(record, in: 1, by: index) }
         case .state, .amnesiac:
-            guard keepers[index].isAmnesiac else { throw Violation("keeper \(index) lost its memory for no reason") }
+            guard keepers[index].isAmnesiac || keepers[index].isRolledBack else { throw Violation("keeper \(index) lost its memory for no reason") }
         case .empty:
             throw Violation("keeper \(index) forgot that it was ever initialized")
         }
@@ -147,6 +213,7 @@ extension RegisterWorld {
         keepers[index].core = Keeper(
             server: keepers[index].server, volume: volume, recovery: recovery, verifier: SimulatedAuthority(),
             timing: timing, now: options.mutant == .restartedKeeperGrantsAtOnce ? local - timing.length : local)
+        keepers[index].core.mutants = keeperMutants(isRestarted: true)
         keepers[index].isUp = true
         keepers[index].allOnDiskAt = now
     }

@@ -2,9 +2,9 @@
 struct Tally: Sendable {
     /// In the order in which they are printed.
     enum Kind: Int, CaseIterable {
-        case events, commits, reads, moves, recoveries, uploads, collections, deletions, sweeps, copies, needless, cancels
+        case events, commits, closes, reads, joins, moves, recoveries, uploads, collections, deletions, sweeps, copies, needless, cancels
         case refusals, proofs, drops, reconfigurations, losses, removals
-        case lost, duplicated, stalled, cut, partitions, crashes, pauses, flaps, torn, rot, wiped, dead, lies
+        case lost, duplicated, stalled, cut, partitions, crashes, pauses, flaps, torn, rot, rolledBack, wiped, dead, lies
     }
 
     var nanoseconds: Int64 = 0
@@ -18,7 +18,7 @@ struct Tally: Sendable {
     /// How often each rule decided something.
     private(set) var rules = [Int](repeating: 0, count: Rule.allCases.count)
 
-    mutating func note(_ rule: Rule) { rules[rule.rawValue] += 1 }
+    mutating func note(_ rule: Rule, times: Int = 1) { rules[rule.rawValue] += times }
 
     func count(of rule: Rule) -> Int { rules[rule.rawValue] }
 
