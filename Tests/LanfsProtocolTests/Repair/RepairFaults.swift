@@ -197,10 +197,12 @@ extension RepairWorld {
             members.append(Member(server: stranger.id, weight: UInt16(1 + random.below(3))))
         } else {
             let index = random.below(members.count)
-            let active = members.count { $0.state == .active }
+            let active = members.filter { $0.state == .active }
+            let living = active.count { places[$0.server].map { !servers[$0].isDead } ?? false }
             if members[index].state == .draining {
                 members[index].state = .active
-            } else if members[index].state == .active, active > replicas + 1 {
+            } else if members[index].state == .active, living > replicas + 1, (living - 1) * 2 > active.count - 1 {
+                // Nobody drains so many that the rest is no majority: nobody would be found lost any more (B5).
                 members[index].state = .draining
             }
         }

@@ -30,7 +30,6 @@ struct RepairSimulationTests {
             try world.run()
         }
         #expect(tally[.copies] > 10, "a simulation in which nothing is copied proves nothing")
-        #expect(tally[.removals] > 0, "nor does one that no server leaves")
         expect(Rule.repair, in: tally)
     }
 

@@ -32,6 +32,8 @@ struct SimulatedServer {
     var drop: SurplusDrop
     /// When its last good copy of a block went, and how.
     var lost: [BlockID: Int64] = [:]
+    /// When it gave up a copy that it had taken for good until then.
+    var givenUp: [BlockID: Int64] = [:]
     /// Since when it holds a block that belongs elsewhere.
     var surplusSince: [BlockID: Int64] = [:]
     var seenGeneration: UInt64 = 0
@@ -323,6 +325,7 @@ extension RepairWorld {
     /// Whatever the reason, the block is not on this disk any more.
     mutating func remove(_ block: BlockID, _ server: Int, _ reason: String) throws {
         let hadBytes = hasBytes(block, server)
+        if servers[server].disk[block]?.isRotten == true { servers[server].givenUp[block] = now }
         servers[server].disk[block] = nil
         withdraw(block, server)
         if hadBytes { servers[server].lost[block] = now }

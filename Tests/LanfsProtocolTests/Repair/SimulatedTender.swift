@@ -112,6 +112,7 @@ extension RepairWorld {
             let since = client.tender.reached.contains(block) ? client.tender.begun : 0
             let words = stores.count { store in
                 servers[store].isLiar || servers[store].holds(block) || servers[store].lost[block] ?? .min >= since
+                    || servers[store].givenUp[block] ?? .min >= since
             }
             guard words >= min(replicas, stores.count) else {
                 throw Violation("a server was taken off the list while only \(words) others had a live block")
