@@ -95,7 +95,8 @@ struct JoiningTests {
                 guard case .send(let server, let request) = effect, let index = fixture.servers.firstIndex(of: server),
                     let response = keepers[index].step(request, now: now).response
                 else { return [] }
-                return proposer.step(.answered(server, request, sentAt: now, response), now: now, random: 0)
+                let later = now + .milliseconds(1)
+                return proposer.step(.answered(server, request, sentAt: now, response), now: later, random: 0)
             }
         }
         _ = answer(proposer.step(.acquire, now: .zero, random: 0), at: .zero)
