@@ -28,7 +28,7 @@ private struct Wire {
             buffer.writeBytes(payload)
         }
         offsets.append(buffer.readableBytes)
-        if goodbye { try encoder.encode(.goodbye, into: &buffer) }
+        if goodbye { try encoder.encode(OutgoingMessage.goodbye.plain, isFinal: true, into: &buffer) }
         wire.bytes = Array(buffer.readableBytesView)
         return (wire, offsets)
     }
