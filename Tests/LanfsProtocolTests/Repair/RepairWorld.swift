@@ -38,8 +38,6 @@ struct RepairWorld {
         case removesUnproven
         /// B6: what was proven for one config counts for the next.
         case removesByOldProof
-        /// B6: a server is taken off the list that counted as one of the R until then.
-        case removesActive
     }
 
     /// Indirect, so that the heap moves pointers.

@@ -23,7 +23,7 @@ extension RepairWorld {
             return MemberReport(server: member.server, membership: membership(place))
         }
         let next = config.following(reports)
-        if next != config, mutant != .removesActive {
+        if next != config {
             counts[.losses] += zip(config.servers, next.servers).count { $0.state == .active && $1.state == .lost }
             choose(next.servers)
         }
@@ -31,7 +31,7 @@ extension RepairWorld {
         if config.servers.contains(where: { $0.state == .lost && config.keepers.members.contains($0.server) }) {
             config.keepers = Keepers(config.servers.filter { $0.state == .active }.prefix(1).map(\.server))
         }
-        try prove(reports)
+        try prove()
     }
 
     private mutating func membership(_ place: Int) -> MembershipStatus {
@@ -42,13 +42,9 @@ extension RepairWorld {
             members: view.config.servers.map { .init(server: $0.server, health: lies ? .lost : view.health(of: $0.server)) })
     }
 
-    private func dispensable(_ reports: [MemberReport]) -> [ServerID] {
-        mutant == .removesActive ? config.lost(by: reports) : config.dispensable
-    }
-
     /// One step: a root is looked at, or a server is asked, or the servers are removed.
-    private mutating func prove(_ reports: [MemberReport]) throws {
-        let leaving = dispensable(reports)
+    private mutating func prove() throws {
+        let leaving = config.dispensable
         guard !leaving.isEmpty else { return client.tender.proof = nil }
         guard let proof = client.tender.proof, proof.configVersion == config.version || mutant == .removesByOldProof else {
             client.tender = SimulatedTender()
