@@ -19,6 +19,10 @@ final class Liar: Sendable {
         case oldRoot
         /// Blocks are said to be stored, and are thrown away.
         case falseAcknowledgement
+        /// Sessions that are not there are said to be, and to wait to join.
+        case company
+        /// The root as it is, said to be of an epoch far ahead.
+        case laterEpoch
     }
 
     fileprivate struct State {
@@ -116,9 +120,28 @@ private final class LyingSession: RequestHandler {
                 connection.reply(asked.id, reply.response, payload: payload)
             case (.oldRoot, .register(let request), _):
                 connection.reply(asked.id, liar.root(instead: reply.response, of: request))
+            case (.company, .register, _):
+                connection.reply(asked.id, reply.response.changed { $0.pretendCompany() })
+            case (.laterEpoch, .register, _):
+                connection.reply(asked.id, reply.response.changed { $0.epoch += 1 << 40 })
             default: connection.reply(asked.id, reply.response, payload: reply.payload ?? ByteBuffer())
             }
         }
+    }
+}
+
+extension Response {
+    fileprivate func changed(_ lie: (inout RegisterResponse) -> Void) -> Response {
+        guard case .register(var response) = self else { return self }
+        lie(&response)
+        return .register(response)
+    }
+}
+
+extension RegisterResponse {
+    fileprivate mutating func pretendCompany() {
+        isAlone = false
+        joining = [JoinTicket(session: 1, ticket: 1)]
     }
 }
 

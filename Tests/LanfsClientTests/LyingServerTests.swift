@@ -99,6 +99,42 @@ import Testing
         await cluster.stopAll()
     }
 
+    @Test func `about sessions that wait to join does not keep the volume from being written`() async throws {
+        let (cluster, _) = try await Self.servers()
+        let liar = try await Liar.start(before: 1, of: cluster)
+        let volume = try await cluster.make(of: 0..<3, keepers: 3)
+        try await volume.put(pattern(5000), as: "before")
+        try await volume.save().get()
+        liar.tell(.company)
+        // For longer than a lease lasts that nobody extends.
+        let end = ContinuousClock.now + .seconds(13)
+        var number = 0
+        while ContinuousClock.now < end {
+            try await volume.put(pattern(100), as: "\(number)")
+            try await volume.save().get()
+            number += 1
+            try await Task.sleep(for: .milliseconds(250))
+        }
+        #expect(number > 30)
+        #expect(try await volume.close() == nil)
+        await liar.stop()
+        await cluster.stopAll()
+    }
+
+    @Test func `about the epoch keeps nobody from opening the volume`() async throws {
+        let (cluster, _) = try await Self.servers()
+        let liar = try await Liar.start(before: 1, of: cluster)
+        let volume = try await cluster.make(of: 0..<3, keepers: 3)
+        try await volume.put(pattern(5000), as: "file")
+        #expect(try await volume.close() == nil)
+        liar.tell(.laterEpoch)
+        let again = try await cluster.open(at: [0, 1, 2])
+        #expect(try await again.contents(of: "file") == pattern(5000))
+        #expect(try await again.close() == nil)
+        await liar.stop()
+        await cluster.stopAll()
+    }
+
     @Test func `by deleting what it holds is named, and gets it back from the others`() async throws {
         var members = MemberOptions()
         members.timing.heartbeat = .milliseconds(50)

@@ -94,7 +94,8 @@ struct RegisterQueries: Sendable {
         for await event in exchange.events {
             guard case .answered(_, _, let response) = event else { return nil }
             switch response.verdict {
-            case .accepted(_, let record?) where record.isSigned(for: volume, signer):
+            // The epoch beside it is not signed.
+            case .accepted(_, let record?) where record.belongs(to: response.epoch) && record.isSigned(for: volume, signer):
                 return .record(record, epoch: response.epoch)
             case .refused(.uninitialized): return .empty
             case .refused(.amnesiac): return .amnesiac

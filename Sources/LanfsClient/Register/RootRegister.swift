@@ -237,9 +237,15 @@ final class RootRegister: Sendable {
         case .troubled(let keeper, let refusal):
             log.warning("keeper \(keeper.hex.prefix(16)) refused: \(refusal)")
         case .moved(let record, let epoch): move(after: record, to: epoch)
-        // Nobody joins: sessions read by `read`, and every close waits as if they did.
-        case .expired, .wanted, .joining: break
+        case .joining: admitSoon()
+        case .expired, .wanted: break
         }
+    }
+
+    /// L4: every close waits for its commit here, so nothing has to be saved before others may join. Not at once: a keeper that
+    /// lies about who waits would keep both sides busy.
+    private func admitSoon() {
+        eventLoop.scheduleTask(in: .milliseconds(5)) { [weak self] in self?.step(.admit) }
     }
 
     /// Each commit moves the proposer's time to be woken: usually to later than a timer is set for, which then sets itself

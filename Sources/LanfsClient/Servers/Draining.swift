@@ -39,13 +39,14 @@ extension Volume {
     public func finishDraining(
         _ server: ServerID, name: [UInt8], progress: TransferProgress
     ) async throws(VolumeError) {
-        try await replaceKeeper(server)
         var most: UInt64 = 0
         while true {
+            try await replaceKeeper(server)
             let config = current { $0.chain.record.newestConfig }
             guard let member = config.servers.first(where: { $0.server == server }), member.state != .gone else { return }
             guard member.state == .draining else { throw .drainEnded }
-            var proof = CopyProof(of: config, copies: member.takesNoBlocks ? 0 : nil)
+            // A witness has none now, but may have had some before it became one.
+            var proof = CopyProof(of: config, copies: member.takesNoBlocks ? config.requiredCopies : nil)
             while !proof.isComplete {
                 let start = ContinuousClock.now
                 guard try await advance(&proof) else { break }
@@ -79,7 +80,7 @@ extension Volume {
             if attempt == Self.attemptsBeforeTelling {
                 let away = config.servers.map(\.server).filter { servers.lane(of: $0)?.connection == nil }
                 log.warning(
-                    "draining waits: the server votes on the volume's root until others do, and not all of those answer",
+                    "draining waits: the server votes on the volume's root until others do, and not all of those answer. Start them, or drain first one that is lost",
                     metadata: ["away": "\(servers.names(of: away))"])
             }
             try await acquireLease()
@@ -124,10 +125,6 @@ extension Member {
 }
 
 extension VolumeConfig {
-    fileprivate var stores: [ServerID] { servers.filter(\.takesBlocks).map(\.server) }
-
-    fileprivate func state(of server: ServerID) -> Member.State? { servers.first { $0.server == server }?.state }
-
     fileprivate mutating func setState(_ state: Member.State, of server: ServerID) {
         // Gone is for good.
         guard let index = servers.firstIndex(where: { $0.server == server }), servers[index].state != .gone else { return }

@@ -40,7 +40,11 @@ extension Volume {
             let membership = reports.first { $0.server == member.server }?.membership
             return membership.map { $0.copiesWaiting + $0.copiesUnderWay == 0 } ?? false
         }
-        guard isRepaired else { return }
+        // One that the others hear again takes its place as soon as it is heard here as well.
+        let isBack = reports.contains { report in
+            report.membership?.members.contains { leaving.contains($0.server) && $0.health != .lost } ?? false
+        }
+        guard isRepaired, !isBack else { return }
         var proof = CopyProof(of: config)
         // What lacked copies may have died meanwhile: the second root tells.
         for _ in 0..<2 where !proof.isComplete {

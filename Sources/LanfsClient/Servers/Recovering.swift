@@ -98,11 +98,12 @@ extension RegisterQueries {
 extension RegisterQueries {
     /// Whether a root is of another volume by now than what was seen here, after recoveries on two sides.
     func isElsewhere(_ record: RootRecord, _ memory: RollbackMemory?) -> Bool {
-        guard let memory, let contents = try? Volume.contents(of: record, key: servers.setting.key),
+        // An older epoch's record is older, and no more is known of it.
+        guard let memory, record.epochInForce >= memory.epoch, let contents = try? Volume.contents(of: record, key: servers.setting.key),
             contents.recoveries.relation(to: memory) == .otherSide
         else { return false }
         servers.setting.log.error(
-            "the volume was recovered by force on two sides that did not know of each other: a server shows commit \(record.sequence) of the other one. Stop the servers of the side that is to go, or empty their folders of this volume")
+            "the volume was recovered by force on two sides that did not know of each other: a server shows commit \(record.sequence) of the other one. Stop the servers of the side that is to go")
         return true
     }
 }
@@ -136,7 +137,8 @@ extension Volume {
     ) throws(VolumeError) {
         guard let memory else { return }
         // An epoch that ended, at a keeper that does not know it yet, is no other side: it is older.
-        if record.epochInForce >= memory.epoch || contents.recoveries.newest != nil {
+        let relation = contents.recoveries.relation(to: memory)
+        if record.epochInForce >= memory.epoch || relation != .otherSide {
             do throws(VolumeError) {
                 try contents.recoveries.check(record, against: memory)
             } catch {

@@ -59,7 +59,7 @@ public struct RootRecord: Equatable, Sendable {
     }
 
     /// Whether a keeper of `epoch` can have it: it was proposed there, or it is the seal that opened the epoch.
-    func belongs(to epoch: UInt64) -> Bool { self.epoch == epoch || opens(epoch) }
+    public func belongs(to epoch: UInt64) -> Bool { self.epoch == epoch || opens(epoch) }
 
     /// Whether it ends the epoch before (M2).
     public func opens(_ epoch: UInt64) -> Bool { self.epoch < epoch && isSealed(in: epoch - 1) }

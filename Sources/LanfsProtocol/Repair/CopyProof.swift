@@ -11,7 +11,7 @@ public struct CopyProof: Sendable {
     private static let limit = 1 << 18
 
     public let configVersion: UInt64
-    /// Zero: nobody needs any, as where a witness leaves.
+    /// R; fewer where a witness leaves, for which nobody has to be there in its place.
     public let copies: Int
     /// To be asked for.
     public private(set) var pending: Set<BlockID> = []
