@@ -67,12 +67,16 @@ extension Volume {
         // The lease first: what is to be committed before it is had would be work based on an older root (L6).
         try await acquireLease()
         update { $0.raisesGCEpoch = true }
-        if case .failure(let errno) = await commitHousekeeping() { throw .failed(errno) }
-        guard let root = update({ state in
-            defer { state.auditedRoot = nil }
-            return state.auditedRoot
-        }) else { throw .busy }
-        return root
+        while true {
+            if case .failure(let errno) = await commitHousekeeping() { throw .failed(errno) }
+            let (root, isDue) = update { state in
+                defer { state.auditedRoot = nil }
+                return (state.auditedRoot, state.raisesGCEpoch)
+            }
+            if let root { return root }
+            // A commit that was under way already took along all that was waited for, but not this.
+            guard isDue else { throw .busy }
+        }
     }
 
     /// Marks all that the root reaches: the nodes of its stored tree, what the leaves refer to, the change blocks since,
