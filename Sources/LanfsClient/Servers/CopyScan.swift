@@ -60,7 +60,6 @@ extension Volume {
     /// The files' blocks are those of the tree in memory. What the stored tree says of them is of the last checkpoint: files
     /// that were overwritten since still have blocks in it that are freed by now. Of that only the nodes count.
     private func scan(_ root: AuditedRoot, _ proof: inout CopyProof) async throws(VolumeError) {
-        guard proof.copies > 0 else { return }
         for block in root.changeBlocks { proof.reach(block) }
         for (tree, isNewest) in [(Tree(root: root.contents.tree), false), (root.tree, true)] {
             try await walk(tree) { (nodes) throws(VolumeError) in

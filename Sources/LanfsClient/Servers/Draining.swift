@@ -46,7 +46,7 @@ extension Volume {
             guard let member = config.servers.first(where: { $0.server == server }), member.state != .gone else { return }
             guard member.state == .draining else { throw .drainEnded }
             // A witness has none now, but may have had some before it became one.
-            var proof = CopyProof(of: config, copies: member.takesNoBlocks ? config.requiredCopies : nil)
+            var proof = CopyProof(of: config, copies: member.takesNoBlocks ? max(1, config.requiredCopies) : nil)
             while !proof.isComplete {
                 let start = ContinuousClock.now
                 guard try await advance(&proof) else { break }
