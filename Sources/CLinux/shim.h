@@ -2,9 +2,12 @@
 #pragma once
 #include <fcntl.h>
 #include <linux/aio_abi.h>
+#include <linux/magic.h>
+#include <linux/stat.h>
 #include <malloc.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
+#include <sys/vfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -23,6 +26,15 @@ static inline long lanfs_io_submit(aio_context_t context, long count, struct ioc
 static inline long lanfs_io_getevents(aio_context_t context, long least, long most, struct io_event *events) {
     return syscall(SYS_io_getevents, context, least, most, events, 0);
 }
+
+// To what writes past the page cache are aligned, in bytes; 0: this file has no such writes, or the kernel (before 6.1)
+// does not say.
+static inline unsigned int lanfs_direct_alignment(int descriptor) {
+    struct statx information;
+    if (syscall(SYS_statx, descriptor, "", 0x1000 /* AT_EMPTY_PATH */, STATX_DIOALIGN, &information) != 0) return 0;
+    return information.stx_mask & STATX_DIOALIGN ? information.stx_dio_offset_align : 0;
+}
+
 static const unsigned short LANFS_IOCB_CMD_PWRITE = IOCB_CMD_PWRITE;
 
 static const int LANFS_FALLOC_PUNCH_HOLE = 0x01 | 0x02;  // FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE

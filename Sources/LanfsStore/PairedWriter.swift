@@ -20,15 +20,18 @@ final class PairedWriter {
 
     /// Returns when both writes have ended, whatever came of them; `meanwhile` has run then.
     ///
+    /// - Parameter sharesFlush: both are made durable by one flush of the disk, which comes after them.
     /// - Throws: why the first, or else the second, failed.
     func write(
-        _ bytes: UnsafeRawBufferPointer, to files: (OpenFile, OpenFile), at offset: UInt64, meanwhile: () -> Void
+        _ bytes: UnsafeRawBufferPointer, to files: (OpenFile, OpenFile), at offset: UInt64, sharesFlush: Bool,
+        meanwhile: () -> Void
     ) throws(StoreError) {
         let done = submit(bytes, to: files, at: offset, meanwhile)
         let first = Self.finish(files.0, bytes, at: offset, done: done.0)
         let second = Self.finish(files.1, bytes, at: offset, done: done.1)
         try first.get()
         try second.get()
+        if sharesFlush { try files.0.syncData() }
     }
 
     /// What became of each write: bytes, a negative error number, or nothing when it was not begun.

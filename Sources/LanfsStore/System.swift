@@ -105,6 +105,23 @@ final class OpenFile: Sendable {
         guard retrying({ fdatasync(descriptor) }) == 0 else { throw .last("flush", path) }
     }
 
+    /// Whether `syncData` of either also brings to disk what was written to the other past the page cache, over what was
+    /// there before.
+    ///
+    /// So it is where both lie on one device and the file system writes over blocks in place: such a write is on the device
+    /// when it returns, lacks only the flush of the device's cache, and changes nothing else. (ext4: `ext4_sync_file`,
+    /// XFS: `xfs_file_fsync`, both end with `blkdev_issue_flush`.) ext4 may have to go through the page cache all the same,
+    /// for a file whose data it journals; then the kernel names no alignment.
+    func shareFlush(with other: OpenFile) -> Bool {
+        var (mine, others) = (stat(), stat())
+        var system = statfs()
+        guard fstat(descriptor, &mine) == 0, fstat(other.descriptor, &others) == 0, mine.st_dev == others.st_dev,
+            fstatfs(descriptor, &system) == 0
+        else { return false }
+        return [Int(EXT4_SUPER_MAGIC), Int(XFS_SUPER_MAGIC)].contains(Int(system.f_type))
+            && lanfs_direct_alignment(descriptor) > 0 && lanfs_direct_alignment(other.descriptor) > 0
+    }
+
     func syncAll() throws(StoreError) {
         guard retrying({ fsync(descriptor) }) == 0 else { throw .last("flush", path) }
     }

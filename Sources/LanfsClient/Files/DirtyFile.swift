@@ -25,7 +25,7 @@ struct DirtyFile {
     /// Puts `data` at `start` within the chunk, on top of `base` when the chunk was clean. Returns how many bytes of
     /// memory the chunk grew by.
     mutating func write(
-        _ data: UnsafeRawBufferPointer, at start: Int, chunk: UInt64, version: UInt64, base: [UInt8]
+        _ data: UnsafeRawBufferPointer, at start: Int, chunk: UInt64, version: UInt64, base: consuming [UInt8]
     ) -> Int {
         precondition(start + data.count <= Limits.chunkSize, "a write crosses the end of its chunk")
         var entry = chunks.removeValue(forKey: chunk) ?? Chunk(bytes: [], version: version)

@@ -19,8 +19,8 @@ extension VolumeState {
         let first = offset / Self.chunkSize
         let last = (end - 1) / Self.chunkSize
         // Bases first: reading them may pause, and a paused operation has changed nothing.
-        let firstBase = try base(of: first, in: inode, written: offset..<end)
-        let lastBase = last == first ? [] : try base(of: last, in: inode, written: offset..<end)
+        var firstBase = try base(of: first, in: inode, written: offset..<end)
+        var lastBase = last == first ? [] : try base(of: last, in: inode, written: offset..<end)
         _ = try change { (transaction) throws(Interruption) in
             try transaction.noteWrite(inode, range: offset..<end, by: caller)
         }
@@ -31,9 +31,11 @@ extension VolumeState {
         for chunk in first...last {
             let stop = min(end, (chunk + 1) * Self.chunkSize)
             let part = UnsafeRawBufferPointer(rebasing: data[Int(position - offset)..<Int(stop - offset)])
+            // Moved, not copied: what is written over in place has one owner.
+            var base: [UInt8] = []
+            if chunk == first { swap(&base, &firstBase) } else if chunk == last { swap(&base, &lastBase) }
             dirtyBytes += file.write(
-                part, at: Int(position - chunk * Self.chunkSize), chunk: chunk, version: dirtyVersion,
-                base: chunk == first ? firstBase : chunk == last ? lastBase : [])
+                part, at: Int(position - chunk * Self.chunkSize), chunk: chunk, version: dirtyVersion, base: consume base)
             position = stop
         }
         room.promise(data.count)

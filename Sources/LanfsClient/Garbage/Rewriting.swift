@@ -8,10 +8,10 @@ extension Volume {
     private static let rewriteBatch = 8 << 20
 
     /// Starts rewriting, beside everything else, when enough has died; one at a time.
-    func rewriteIfWorthIt() {
+    func rewriteIfWorthIt(isBusy: Bool) {
         let doomed = update { state -> Set<BlockID> in
             guard !state.isRewriting, state.room.has(Self.rewriteBatch),
-                state.sparse.isWorthRewriting(volumeBytes: state.room.usedByVolume)
+                state.sparse.isWorthRewriting(volumeBytes: state.room.usedByVolume, isBusy: isBusy)
             else { return [] }
             state.isRewriting = true
             return state.sparse.take()

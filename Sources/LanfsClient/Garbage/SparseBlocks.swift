@@ -21,8 +21,11 @@ struct SparseBlocks {
     }
 
     /// The walk through the tree takes time in proportion to the volume, so the gain has to be in proportion as well: an
-    /// eighth of it.
-    func isWorthRewriting(volumeBytes: UInt64) -> Bool { deadBytes >= max(Self.smallest, volumeBytes / 8) }
+    /// eighth of it; half of it while commits follow each other closely, whose makers wait for them and whose next ones
+    /// may well make more die.
+    func isWorthRewriting(volumeBytes: UInt64, isBusy: Bool) -> Bool {
+        deadBytes >= max(Self.smallest, volumeBytes / (isBusy ? 2 : 8))
+    }
 
     /// All of them; they are forgotten here.
     mutating func take() -> Set<BlockID> {

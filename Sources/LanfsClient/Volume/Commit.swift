@@ -5,6 +5,8 @@ import LanfsTree
 extension Volume {
     /// Unsealed data that a commit seals by itself under the lock; more is sealed in the background first.
     private static let sealedAtCut = 512 << 10
+    /// Commits between two rounds of housekeeping that somebody waits for, one after the other.
+    private static let commitsInAHurry = 16
     /// Bytes that a commit's last request may have to wait for.
     private static let flushedWithVote = 1 << 20
 
@@ -44,19 +46,21 @@ extension Volume {
     func afterCommit() async throws(VolumeError) {
         guard register.isHeld else { return }
         try await checkpointIfDue()
-        let isDue = update { state in
-            guard ContinuousClock.now - state.houseKeptAt > .milliseconds(500) else { return false }
+        let commits: Int? = update { state in
+            state.commitsSinceHouseKept += 1
+            guard ContinuousClock.now - state.houseKeptAt > .milliseconds(500) else { return nil }
             state.houseKeptAt = .now
-            return true
+            defer { state.commitsSinceHouseKept = 0 }
+            return state.commitsSinceHouseKept
         }
         // Not now, but once nothing more comes.
-        guard isDue else { return committer.noteChange(self) }
+        guard let commits else { return committer.noteChange(self) }
         try await freeDeadBlocks()
         let isReaped = try await reapTrimmed()
         // What tidying up changed is committed too, even if nothing else comes: only then are the blocks free.
         if !isReaped || current({ !$0.pending.isEmpty }) { committer.noteChange(self) }
         try await refreshRoom()
-        rewriteIfWorthIt()
+        rewriteIfWorthIt(isBusy: commits > Self.commitsInAHurry)
     }
 
     /// Seals what is dirty in the background until little is left. A few rounds: writers may be faster for ever.

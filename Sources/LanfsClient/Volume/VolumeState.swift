@@ -52,6 +52,7 @@ struct VolumeState {
     var inodeNumbers: Range<InodeNumber> = 0..<0
     var room = Room()
     var houseKeptAt = ContinuousClock.now
+    var commitsSinceHouseKept = 0
 
     /// The next commit makes it.
     var membership: MembershipChange?

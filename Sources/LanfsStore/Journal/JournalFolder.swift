@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 import LanfsProtocol
 import SystemPackage
@@ -37,21 +36,11 @@ struct JournalFolder {
     }
 
     /// Opens the files for writing.
-    init(_ path: FilePath) throws(StoreError) {
+    init(_ path: FilePath, _ flags: Int32) throws(StoreError) {
         self.path = path
-        do throws(StoreError) {
-            let flags = O_RDWR | O_DSYNC | LANFS_O_DIRECT
-            files = (
-                try OpenFile(JournalFolder.filePath(path, 0), flags),
-                try OpenFile(JournalFolder.filePath(path, 1), flags)
-            )
-        } catch {
-            guard error.errno == .invalidArgument else { throw error }
-            files = (
-                try OpenFile(JournalFolder.filePath(path, 0), O_RDWR | O_DSYNC),
-                try OpenFile(JournalFolder.filePath(path, 1), O_RDWR | O_DSYNC)
-            )
-        }
+        files = (
+            try OpenFile(JournalFolder.filePath(path, 0), flags), try OpenFile(JournalFolder.filePath(path, 1), flags)
+        )
     }
 
     /// The file of a generation.

@@ -5,7 +5,7 @@ import SystemPackage
 ///
 /// Invariant: a file is written over only when the blocks of all records are settled: on disk in the segments.
 struct JournalWriter {
-    private let journals: (JournalFolder, JournalFolder)
+    private let journals: JournalPair
     private let volume: VolumeID
     private let hash: BlockHash
     private var generation: UInt64
@@ -22,7 +22,7 @@ struct JournalWriter {
     private let writer = PairedWriter()
 
     init(
-        _ journals: (JournalFolder, JournalFolder), after newest: JournalReading.Record?, volume: VolumeID,
+        _ journals: JournalPair, after newest: JournalReading.Record?, volume: VolumeID,
         hash: @escaping BlockHash, settle: @escaping KeeperJournal.Settle
     ) {
         self.journals = journals
@@ -60,9 +60,8 @@ struct JournalWriter {
         let bytes = UnsafeRawBufferPointer(rebasing: buffer.bytes[..<(parts * JournalSlot.size)])
         let offset = UInt64(slot * JournalSlot.size)
 
-        // One disk each, or one disk whose flushes the kernel merges: either way both take the time of one.
         try writer.write(
-            bytes, to: (journals.0.file(generation), journals.1.file(generation)), at: offset, meanwhile: meanwhile)
+            bytes, to: journals.files(generation), at: offset, sharesFlush: journals.sharesFlush, meanwhile: meanwhile)
         slot += parts
         sequence &+= 1
         newestState = state

@@ -61,9 +61,8 @@ public final class KeeperJournal: Sendable {
         let carried = newest.map { KeeperJournal.carried(readings, after: $0.entry.settled, upTo: $0.sequence) } ?? []
         if !carried.isEmpty { try settle(carried, true) }
         try KeeperJournal.agree(readings, on: newest, folders: folders, volume: volume, hash: hash)
-        let journals = (try JournalFolder(folders.0), try JournalFolder(folders.1))
         writer = Monitor(
-            JournalWriter(journals, after: newest, volume: volume, hash: hash, settle: settle))
+            JournalWriter(try JournalPair(folders), after: newest, volume: volume, hash: hash, settle: settle))
     }
 
     /// Leaves both journals with the newest record and without traces of torn appends: the next crash must find two
