@@ -81,7 +81,7 @@ let package = Package(
             name: "LanfsProtocolTests", dependencies: ["LanfsProtocol"], swiftSettings: swift + optimized),
         .testTarget(name: "LanfsTreeTests", dependencies: ["LanfsTree", system], swiftSettings: swift),
         .testTarget(name: "LanfsFileSystemTests", dependencies: ["LanfsFileSystem"], swiftSettings: swift),
-        .testTarget(name: "LanfsStoreTests", dependencies: ["LanfsStore"], swiftSettings: swift),
+        .testTarget(name: "LanfsStoreTests", dependencies: ["CLinux", "LanfsStore"], swiftSettings: swift),
         .testTarget(name: "LanfsNetworkTests", dependencies: ["LanfsNetwork"], swiftSettings: swift),
         .testTarget(name: "LanfsServerTests", dependencies: ["LanfsServer"], swiftSettings: swift),
         .testTarget(name: "LanfsClientTests", dependencies: ["LanfsClient", "LanfsServer", log, system] + nio, swiftSettings: swift),

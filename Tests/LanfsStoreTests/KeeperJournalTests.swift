@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import LanfsProtocol
 import Synchronization
@@ -325,6 +326,28 @@ struct KeeperJournalTests {
         }
         let many = (0..<Limits.carriedBlocks).map { carried($0, size: Limits.carriedSize / Limits.carriedBlocks) }
         try journal.append([UInt8](repeating: 5, count: KeeperJournal.stateLimit), carrying: many)
+    }
+
+    @Test("one flush serves both only where both are written in place on one device")
+    func sharesFlush() throws {
+        let here = try TemporaryFolder("journal")
+        var system = statfs()
+        #expect(here.path.withPlatformString { statfs($0, &system) } == 0)
+        let isInPlace = [Int(EXT4_SUPER_MAGIC), Int(XFS_SUPER_MAGIC)].contains(Int(system.f_type))
+        if !isInPlace { print("not shown here: \(here.path) is neither on ext4 nor on XFS") }
+        let memory = try TemporaryFolder("journal", in: "/dev/shm")
+        for (folders, shares) in [
+            ((here.path.appending("a"), here.path.appending("b")), isInPlace),
+            ((memory.path.appending("a"), memory.path.appending("b")), false),
+            ((here.path.appending("c"), memory.path.appending("c")), false),
+        ] {
+            for folder in [folders.0, folders.1] { try JournalFolder.rebuild(folder, with: nil, volume: testVolume, hash: testHash) }
+            #expect(try JournalPair(folders).sharesFlush == shares, "\(folders)")
+            // Either way it works.
+            let journal = try KeeperJournal(folders: folders, volume: testVolume, hash: testHash, settle: { _, _ in })
+            for number in 0..<300 { try journal.append(state(number, size: 3000)) }
+            #expect(try KeeperJournal.recover(folders, volume: testVolume, hash: testHash) == .state(state(299, size: 3000)))
+        }
     }
 
     @Test("another volume's journal is not believed")

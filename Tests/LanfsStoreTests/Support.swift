@@ -78,9 +78,9 @@ struct TemporaryFolder: Sendable {
     let path: FilePath
     private static let made = Mutex<[FilePath]>([])
 
-    init(_ name: String = "store") throws {
+    init(_ name: String = "store", in parent: String = "/tmp") throws {
         var random = SystemRandomNumberGenerator()
-        path = FilePath("/tmp/lanfs-test-\(name)-\(getpid())-\(random.next() as UInt64)")
+        path = FilePath("\(parent)/lanfs-test-\(name)-\(getpid())-\(random.next() as UInt64)")
         try Disk.createDirectory(path)
         TemporaryFolder.made.withLock { made in
             if made.isEmpty {
