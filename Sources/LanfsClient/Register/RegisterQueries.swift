@@ -5,7 +5,7 @@ struct RegisterPlace: Equatable, Sendable {
     let epoch: UInt64
     let keepers: Keepers
 
-    private init(epoch: UInt64, keepers: Keepers) {
+    init(epoch: UInt64, keepers: Keepers) {
         self.epoch = epoch
         self.keepers = keepers
     }

@@ -177,7 +177,18 @@ final class RootRegister: Sendable {
         sink.finish()
     }
 
-    var epoch: UInt64 { state.withLock { $0.proposer.epoch } }
+    /// Where the register is; `nil` once closed.
+    var place: RegisterPlace? {
+        state.withLock { $0.isClosed ? nil : RegisterPlace(epoch: $0.proposer.epoch, keepers: $0.proposer.keepers) }
+    }
+    /// L2: another client is known to wait for the lease held here.
+    var isWanted: Bool { state.withLock { $0.proposer.isWanted } }
+
+    /// What a keeper said unasked.
+    func heard(_ keeper: ServerID, _ request: RegisterRequest, _ response: RegisterResponse) {
+        step(.answered(keeper, request, sentAt: .zero, response))
+    }
+
     var isHeld: Bool { state.withLock { $0.isHeld } }
 
     /// When the lease held now must no longer be trusted (L1).

@@ -97,7 +97,7 @@ extension Volume {
     func moveKeepers() async throws(VolumeError) {
         let record = current { $0.chain.record }
         let config = record.newestConfig
-        let epoch = register.epoch
+        guard let epoch = register.place?.epoch else { throw .closed }
         let active = config.servers.filter { $0.state == .active }.map(\.server)
         guard active.count > 1 || config.keepers.members != active else { return }
         var standings: [ServerID: RegisterQueries.Standing] = [:]

@@ -32,7 +32,10 @@ extension Volume {
         if !(record.sequence == base.sequence && record.sameValue(as: base)) { try await takeOver(record) }
         try await body()
         // Under the lock: a lease that is lost just now is told of after it (`note`).
-        update { $0.leaseEnd = register.leaseEnd }
+        update { state in
+            state.leaseEnd = register.leaseEnd
+            state.turn = Turn(since: .now)
+        }
     }
 
     /// The root moved while this client did not hold the lease.
@@ -68,7 +71,15 @@ extension Volume {
         case .leaseMoved:
             update { state in if state.leaseEnd != nil { state.leaseEnd = register.leaseEnd } }
         case .wanted:
-            committer.handOver(self)
+            let isFirst = update { state in
+                defer { state.turn.ends = true }
+                return !state.turn.ends
+            }
+            guard isFirst else { return }
+            Task(executorPreference: executor) {
+                while let rest = self.current({ $0.turn.rest(.now) }) { try? await Task.sleep(for: rest) }
+                self.committer.handOver(self)
+            }
         }
     }
 
@@ -97,14 +108,17 @@ extension Volume {
 }
 
 extension Volume {
-    /// Without the lease this client reads its last chosen root, and asks every two seconds whether there is a newer one
-    /// (L5, P4).
-    func followRoot(_ queries: RegisterQueries) {
-        Task { [weak self] in
-            while (try? await Task.sleep(for: .seconds(2))) != nil {
+    /// Without the lease this client reads its last chosen root (L5), and asks for the newest when a keeper says that there is
+    /// one, and every two seconds: that word is only a hint (P4).
+    func followRoot() {
+        Task(executorPreference: executor) { [weak self, news = watch.news] in
+            var heard = news.count
+            while true {
+                await news.next(after: heard, until: .now + .seconds(2))
+                heard = news.count
                 guard let self, !self.isClosed.load(ordering: .relaxed) else { return }
                 do throws(VolumeError) {
-                    try await self.refreshRoot(queries)
+                    try await self.refreshRoot()
                 } catch {
                     self.log.debug("the newest root could not be read: \(error)")
                 }
@@ -112,10 +126,10 @@ extension Volume {
         }
     }
 
-    private func refreshRoot(_ queries: RegisterQueries) async throws(VolumeError) {
+    private func refreshRoot() async throws(VolumeError) {
         let base = current { $0.chain.record }
         guard !register.isHeld, servers.isReachable,
-            let newest = try await queries.newest(from: base, until: .now + .seconds(10)).chosen,
+            let newest = try await register.queries.newest(from: base, until: .now + .seconds(10)).chosen,
             newest.isNewer(than: base)
         else { return }
         try await leaseLock.withLock { () async throws(VolumeError) in

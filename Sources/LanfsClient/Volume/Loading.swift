@@ -54,10 +54,44 @@ extension Volume {
             update { $0.failure = .ioError }
             throw error
         }
+        let news = try await changes(from: contents.newestChange, after: base.contents)
+        // After another client's turn that is a commit or two, on top of what is here.
+        guard try await !append(news, of: record, contents, to: base) else { return remember(record) }
+        let all = news.isAfterBase ? try await changes(from: contents.newestChange, after: nil) : news
+        let foreign = try await runToEnd { (state) throws(Pause) in
+            var tree = Tree(root: contents.tree)
+            do throws(MissingNode) {
+                try tree.apply(all.changes, nodes: state.nodes)
+            } catch {
+                throw .node(error)
+            }
+            try state.replace(tree, self.chain(of: record, contents, changeBlocks: all.blocks))
+            state.inodeNumbers = 0..<0
+            return state.noteAllForeign()
+        }
+        remember(record)
+        tell(foreign)
+    }
+
+    /// Changes of consecutive commits, oldest first.
+    private struct News: Sendable {
+        var changes: [Change] = []
+        var blocks: [(block: BlockID, length: UInt32)] = []
+        /// Since the root that was asked for; otherwise since the checkpoint.
+        var isAfterBase = false
+    }
+
+    /// - Parameter base: what need not be read again, if it is on the way.
+    private func changes(from newest: FrameRef?, after base: RootContents?) async throws(VolumeError) -> News {
         var sets: [ChangeSet] = []
-        var changeBlocks: [(block: BlockID, length: UInt32)] = []
-        var next = contents.newestChange
-        while let ref = next {
+        var news = News()
+        var next = newest
+        while true {
+            if let base, next == base.newestChange {
+                news.isAfterBase = true
+                break
+            }
+            guard let ref = next else { break }
             do {
                 let set = try ChangeSet(joining: try await blocks.frames(ref))
                 sets.append(set)
@@ -67,38 +101,63 @@ extension Volume {
             } catch {
                 throw .damaged("change block \(ref.block.hex.prefix(16)) (\(error))")
             }
-            changeBlocks.append((ref.block, ref.length))
+            news.blocks.append((ref.block, ref.length))
             guard sets.count <= 1 << 16 else { throw .damaged("the chain of change blocks, which does not end,") }
         }
-        let chain = CommitChain(
-            record: record, contents: contents, changeBlocks: changeBlocks.reversed(),
-            nextNumber: contents.transaction.incarnation == incarnation ? contents.transaction.number + 1 : 1)
-        let changes = sets.reversed().flatMap(\.changes)
-        try await runToEnd { (state) throws(Pause) in
-            var tree = Tree(root: contents.tree)
+        news.blocks.reverse()
+        news.changes = sets.reversed().flatMap(\.changes)
+        return news
+    }
+
+    /// - Returns: false, with nothing changed, when what is here is not just the state of `base`.
+    private func append(
+        _ news: News, of record: RootRecord, _ contents: RootContents, to base: CommitChain
+    ) async throws(VolumeError) -> Bool {
+        guard news.isAfterBase, contents.tree == base.contents.tree else { return false }
+        let foreign = try await runToEnd { (state) throws(Pause) -> Set<ForeignChange>? in
+            // At first there is a checkpoint without what came after it, and later perhaps what never came to be chosen.
+            guard state.loads > 0, state.pending.isEmpty, state.chain.record == base.record else { return nil }
             do throws(MissingNode) {
-                try tree.apply(changes, nodes: state.nodes)
+                try state.tree.apply(news.changes, nodes: state.nodes)
             } catch {
                 throw .node(error)
             }
-            // Nothing that was acknowledged is dropped: callers see to that, and this makes sure.
-            guard !state.hasUnsavedWork else { throw .failed(.resourceBusy) }
-            state.tree = tree
-            state.chain = chain
-            state.pending = [:]
-            // It was planned for another root.
-            state.membership = nil
-            // Without unsaved work, what is unsealed is being rewritten, and as of the older root.
-            state.dropDirty()
-            state.loads += 1
-            state.inodeNumbers = 0..<0
-            state.changedElsewhere.formUnion(state.lookups.keys)
+            try state.replace(state.tree, self.chain(of: record, contents, changeBlocks: base.changeBlocks + news.blocks))
+            return state.noteForeign(news.changes)
         }
-        remember(record)
+        if let foreign { tell(foreign) }
+        return foreign != nil
+    }
+
+    private func tell(_ changes: Set<ForeignChange>) {
+        guard !changes.isEmpty, let listener = foreignChangesListener.withLock({ $0 }) else { return }
+        for change in changes { listener(change) }
+    }
+
+    private func chain(
+        of record: RootRecord, _ contents: RootContents, changeBlocks: [(block: BlockID, length: UInt32)]
+    ) -> CommitChain {
+        CommitChain(
+            record: record, contents: contents, changeBlocks: changeBlocks,
+            nextNumber: contents.transaction.incarnation == incarnation ? contents.transaction.number + 1 : 1)
     }
 }
 
 extension VolumeState {
+    /// Goes on from what another client chose.
+    fileprivate mutating func replace(_ tree: Tree, _ chain: CommitChain) throws(Pause) {
+        // Nothing that was acknowledged is dropped: callers see to that, and this makes sure.
+        guard !hasUnsavedWork else { throw .failed(.resourceBusy) }
+        self.tree = tree
+        self.chain = chain
+        pending = [:]
+        // It was planned for another root.
+        membership = nil
+        // Without unsaved work, what is unsealed is being rewritten, and as of the older root.
+        dropDirty()
+        loads += 1
+    }
+
     mutating func missingFrames(of inode: InodeNumber, in range: Range<UInt64>) throws(Pause) -> [FrameRef] {
         let plan = try read { (transaction) throws(Interruption) in
             try transaction.readPlan(inode, offset: range.lowerBound, count: range.count)

@@ -75,7 +75,7 @@ extension Volume {
                 id: id, key: key, incarnation: incarnation, lifeSign: sign, servers: servers, directories: directories,
                 blocks: blocks, register: register, memory: memory,
                 options: options, state: state, log: log)
-            try await volume.start(chosen, queries)
+            try await volume.start(chosen)
             return volume
         } catch {
             servers.close()
@@ -173,7 +173,7 @@ extension Volume {
         }
     }
 
-    private func start(_ record: RootRecord, _ queries: RegisterQueries) async throws(VolumeError) {
+    private func start(_ record: RootRecord) async throws(VolumeError) {
         Task(executorPreference: executor) { [weak self, register] in
             for await event in register.events { self?.note(event) }
         }
@@ -188,7 +188,7 @@ extension Volume {
             if let copies = options.replicas { await keepCopies(copies) }
         }
         servers.watch()
-        followRoot(queries)
+        followRoot()
         if !options.readOnly {
             auditDaily()
             tendMembershipNowAndThen()
@@ -267,6 +267,7 @@ extension Volume {
     /// F1; and who the servers are.
     func remember(_ record: RootRecord) {
         servers.follow(record)
+        watch.follow(record)
         let members = record.config.servers.filter { $0.state != .gone }.map(\.server)
         let recoveries = current { $0.chain.contents.recoveries }
         guard memory.note(RollbackMemory(record, recoveries, VolumeSigner(key: key.signingKey)), at: members) else { return }

@@ -18,6 +18,7 @@ public final class Volume: Sendable {
     let blocks: BlockPool
     var executor: EventLoopExecutor { servers.executor }
     let register: RootRegister
+    let watch: RootWatch
     let servers: Servers
     let memory: RootMemory
     let directories: UserDirectories
@@ -25,6 +26,7 @@ public final class Volume: Sendable {
     let log: Logger
 
     private let state: Mutex<VolumeState>
+    let foreignChangesListener = Mutex<(@Sendable (ForeignChange) -> Void)?>(nil)
     let committer = Committer()
     let sealer = Sealer()
     let fetcher = FrameFetcher()
@@ -49,11 +51,17 @@ public final class Volume: Sendable {
         self.key = key
         self.blocks = blocks
         self.register = register
+        watch = RootWatch(register, on: servers.eventLoop)
         self.options = options
         self.log = log
         self.incarnation = incarnation
         self.lifeSign = lifeSign
         self.state = Mutex(state)
+    }
+
+    /// Who hears of what other clients changed, once it reads as they left it; one, which must not block.
+    public func tellOfForeignChanges(_ listener: @escaping @Sendable (ForeignChange) -> Void) {
+        foreignChangesListener.withLock { $0 = listener }
     }
 
     /// Runs `body` on memory. Work that it asked for (sealing full groups) starts once the lock is free.

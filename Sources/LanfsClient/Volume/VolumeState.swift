@@ -48,6 +48,7 @@ struct VolumeState {
     var prepared: PreparedCommit?
     /// This client may change the volume until then (L1); checked at every change.
     var leaseEnd: ContinuousClock.Instant?
+    var turn = Turn(since: .now)
     var readOnly: Bool
     var inodeNumbers: Range<InodeNumber> = 0..<0
     var room = Room()
@@ -109,6 +110,7 @@ struct VolumeState {
     ) throws(Pause) -> Value {
         let value = try changeUncounted(body)
         operations += 1
+        turn.changed(.now)
         return value
     }
 

@@ -17,6 +17,8 @@ final class ClientPeer: TransportPeer {
 
     private struct State {
         var calls: [RequestID: Call] = [:]
+        /// Those that wait for news.
+        var watching: Set<RequestID> = []
         var nextID: RequestID = 1
         /// Bytes given to `send` and not yet taken by the socket.
         var unwritten = 0
@@ -66,6 +68,7 @@ final class ClientPeer: TransportPeer {
                 return .overloaded(address: address, bytes: state.unwritten)
             }
             state.calls[id] = .waiting(completion)
+            if request.waitsForNews { state.watching.insert(id) }
             state.unwritten += weight
             return nil
         }
@@ -131,7 +134,11 @@ final class ClientPeer: TransportPeer {
     }
 
     func received(_ message: Response, payload: ByteBuffer?, id: RequestID) throws(Violation) {
-        guard let call = state.withLock({ $0.calls.removeValue(forKey: id) }) else { return }
+        let call = state.withLock { state in
+            state.watching.remove(id)
+            return state.calls.removeValue(forKey: id)
+        }
+        guard let call else { return }
         guard case .waiting(let completion) = call else { return }
         completion(.success(Reply(response: message, payload: payload, connection: number)))
     }
@@ -151,7 +158,7 @@ final class ClientPeer: TransportPeer {
         link.finish()
     }
 
-    var isWaiting: Bool { state.withLock { !$0.calls.isEmpty } }
+    var isWaiting: Bool { state.withLock { $0.calls.count > $0.watching.count } }
     func became(quiet: Bool) { isQuiet.store(quiet, ordering: .relaxed) }
     static var givesSignsOfLife: Bool { false }
     var owesAnswers: Bool { false }
@@ -174,6 +181,7 @@ final class ClientPeer: TransportPeer {
             state.end = error
             let waiting = state
             state.calls = [:]
+            state.watching = []
             state.writers = []
             state.onEnd = []
             return waiting

@@ -22,6 +22,8 @@ public final class ServerConnection: TransportPeer {
         var handler: (any RequestHandler)?
         /// Bytes that each request counts for until its answer was written.
         var unanswered: [RequestID: Int] = [:]
+        /// Those that wait for news.
+        var watching: Set<RequestID> = []
         var held = 0
         var isPaused = false
         var isDraining = false
@@ -54,6 +56,7 @@ public final class ServerConnection: TransportPeer {
     public func reply(_ id: RequestID, _ response: Response, payload: OutgoingPayload? = nil) {
         let (weight, isLast) = state.withLock { state -> (Int?, Bool) in
             guard !state.hasEnded, let weight = state.unanswered.removeValue(forKey: id) else { return (nil, false) }
+            state.watching.remove(id)
             return (weight, state.isDraining && state.unanswered.isEmpty)
         }
         guard let weight else {
@@ -131,6 +134,7 @@ public final class ServerConnection: TransportPeer {
         state.withLock { state in
             state.held += cost
             state.unanswered[id] = cost
+            if message.waitsForNews { state.watching.insert(id) }
         }
         return true
     }
@@ -158,7 +162,7 @@ public final class ServerConnection: TransportPeer {
     var isWaiting: Bool { false }
     func became(quiet: Bool) {}
     static var givesSignsOfLife: Bool { true }
-    var owesAnswers: Bool { state.withLock { !$0.unanswered.isEmpty } }
+    var owesAnswers: Bool { state.withLock { $0.unanswered.count > $0.watching.count } }
 
     func ended(_ end: TransportEnd) {
         let (handler, held) = state.withLock { state in
@@ -166,6 +170,7 @@ public final class ServerConnection: TransportPeer {
             defer {
                 state.handler = nil
                 state.unanswered = [:]
+                state.watching = []
                 state.held = 0
             }
             return (state.handler, state.held)

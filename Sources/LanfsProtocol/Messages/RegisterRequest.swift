@@ -24,8 +24,9 @@ public struct RegisterRequest: Equatable, Sendable {
         case join(known: Ballot?, ticket: UInt64?)
         /// L4: the holder of this ballot's lease has committed all that it acknowledged, and heard of these.
         case admit(Ballot, [JoinTicket])
-        /// Like `read`, but answered only when there is news: a learned record other than `known`, or another client
-        /// that waits for the sender's lease, unless `knowsWanted`. A hint, never a proof.
+        /// Like `read`, but answered only when there is news: a learned record newer than `known` that is not the sender's, or
+        /// another client that waits for the sender's lease, unless `knowsWanted`; and with yes when the lease was given
+        /// back and the sender is next (L7). A hint, never a proof.
         case watch(known: Ballot, knowsWanted: Bool)
         /// A1.
         case prepare(Ballot)

@@ -62,6 +62,11 @@ extension Request {
         case open = 1, put, get, flush, touch, free, sweep, list, register, status, commit, introduce, member, ask, pass
     }
 
+    /// It waits for news, however long: that there is no answer says nothing about the server.
+    public var waitsForNews: Bool {
+        if case .register(let request) = self, case .watch = request.body { true } else { false }
+    }
+
     /// Bytes that follow the message raw.
     public var payloadLength: Int {
         switch self {

@@ -6,7 +6,7 @@ public struct KeeperStep: Equatable, Sendable {
     /// A5: to be on disk in both journals before this response or any later one leaves. Later ones too, because they
     /// may tell of it.
     public var persist: KeeperState?
-    /// A record was learned, or the holder's lease is newly wanted.
+    /// A record was learned, the holder's lease is newly wanted, or it was given back and somebody is next.
     public var wakesWatchers = false
 }
 
@@ -58,7 +58,8 @@ public struct Keeper<Verifier: RecordVerifier>: Sendable {
     public mutating func step(_ request: RegisterRequest, now: Duration) -> KeeperStep {
         sessions.settle(now, isLeased: leaseLeft(now) != nil, timing)
         let before = (
-            learned: state.learned, revision: state.revision, wanted: isWanted(now), waits: sessions.isWaiting
+            learned: state.learned, revision: state.revision, wanted: isWanted(now), waits: sessions.isWaiting,
+            reservedUntil: reservedUntil
         )
         if let chosen = request.chosen { consider(chosen) }
 
@@ -89,7 +90,7 @@ public struct Keeper<Verifier: RecordVerifier>: Sendable {
             },
             persist: state.revision != before.revision ? state : nil,
             wakesWatchers: state.learned != before.learned || (wanted && !before.wanted)
-                || (sessions.isWaiting && !before.waits))
+                || (sessions.isWaiting && !before.waits) || (reservedUntil != nil && reservedUntil != before.reservedUntil))
     }
 }
 
@@ -145,7 +146,9 @@ extension Keeper {
             return .accepted(accepted.ballot, known == accepted.ballot ? nil : accepted)
         }
         if case .watch(let known, let knowsWanted) = request.body {
-            let news = state.learned == accepted.ballot && known != accepted.ballot
+            if isTurn(of: request.sender, now) { return .yes }
+            // The holder's commits are no news to it.
+            let news = !isHolder(request.sender) && state.learned == accepted.ballot && known < accepted.ballot
             let wanted = !knowsWanted && isHolder(request.sender) && (isWanted(now) || sessions.isWaiting)
             guard news || wanted || request.epoch != state.epoch else { return nil }
             return .accepted(accepted.ballot, known == accepted.ballot ? nil : accepted)
@@ -229,6 +232,11 @@ extension Keeper {
     /// Whether it has the promise, and the lease with it while that lasts.
     private func isHolder(_ sender: ProposerID) -> Bool {
         sender == state.promised.proposer && state.promised != state.released
+    }
+
+    /// L7: the lease was given back, and it was this session that asked for it first.
+    private func isTurn(of sender: ProposerID, _ now: Duration) -> Bool {
+        first?.proposer == sender && leaseLeft(now) == nil && reservedUntil.map { now < $0 } ?? false
     }
 
     private func isInLine(_ now: Duration) -> Bool {

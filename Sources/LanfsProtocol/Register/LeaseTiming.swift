@@ -10,8 +10,6 @@ public struct LeaseTiming: Sendable {
     public var renewal: Duration = .milliseconds(3300)
     /// Keepers that do not answer a renewal are not asked more often than this.
     public var shortestRenewal: Duration = .seconds(1)
-    /// A holder that others wait for keeps the lease at least this long (L2).
-    public var minimumHold: Duration = .milliseconds(50)
     /// After a release only the first in line gets the lease for this long (L7).
     public var turn: Duration = .milliseconds(20)
     /// A session that does not read for so long is forgotten, and joins again with its next read (L4).

@@ -32,7 +32,7 @@ public enum ProposerEffect: Equatable, Sendable {
     case expired
     /// Another client's ballot took over; idle now.
     case lost
-    /// L2: another client waits: commit what is acknowledged, then release.
+    /// L2: another client waits: commit what is acknowledged, then release. When is the client's choice.
     case wanted
     /// L4: other sessions wait to read: commit what is acknowledged, then `admit`. The lease runs out meanwhile.
     case joining
@@ -116,6 +116,15 @@ public struct Proposer<Signer: RecordSigner>: Sendable {
         }
     }
 
+    /// L2: whether another client is known to wait for the lease.
+    public var isWanted: Bool {
+        switch phase {
+        case .holding(let holding): holding.isWanted
+        case .accepting(let accepting): accepting.isWanted
+        case .idle, .backingOff, .preparing: false
+        }
+    }
+
     /// The latest chosen record known here and who acknowledged it, for fast reads and later proposers (A6).
     public var evidence: ChosenEvidence? { chosen }
 
@@ -192,7 +201,8 @@ extension Proposer {
         var round: Round
         /// A commit's parent; `nil` when the base itself is proposed again, to complete it (P1).
         var parent: RootRecord?
-        var since: Duration
+        /// Somebody was heard to wait for the lease.
+        var isWanted = false
     }
 
     struct Holding: Sendable {
@@ -204,7 +214,6 @@ extension Proposer {
         /// The keepers that promised it, and those that another proposer outbid.
         var standing: KeeperSet
         var outbid = KeeperSet()
-        var since: Duration
         var askedAt: Duration
         var renewAt: Duration
         /// Whether the client was told `acquired` and not `expired` since.
@@ -222,7 +231,6 @@ extension Proposer {
         case .holding(let holding):
             var time = holding.renewAt
             if holding.isAnnounced, let leaseEnd { time = min(time, leaseEnd) }
-            if holding.isWanted, !holding.isWantedTold { time = min(time, holding.since + timing.minimumHold) }
             return time
         }
     }

@@ -1,7 +1,7 @@
 /// Holding the lease: renewing, being asked for it, losing it, giving it back (protocol.md section 3).
 extension Proposer {
     mutating func hold(
-        _ base: RootRecord, next: Ballot, establish: RegisterRequest.Body, _ round: Round, since: Duration,
+        _ base: RootRecord, next: Ballot, establish: RegisterRequest.Body, _ round: Round,
         isAnnounced: Bool = false, isWanted: Bool = false, _ now: Duration
     ) {
         attempt = 0
@@ -10,7 +10,7 @@ extension Proposer {
             return move(to: base, epoch: epoch + 1)
         }
         var holding = Holding(
-            base: base, next: next, establish: establish, standing: round.yes, since: since,
+            base: base, next: next, establish: establish, standing: round.yes,
             askedAt: now - timing.shortestRenewal, renewAt: now, isAnnounced: isAnnounced, isWanted: isWanted)
         settle(&holding, now)
     }
@@ -63,12 +63,12 @@ extension Proposer {
     }
 
     /// Tells the client what changed, and sets the time of the next renewal.
-    private mutating func settle(_ holding: inout Holding, _ now: Duration) {
+    mutating func settle(_ holding: inout Holding, _ now: Duration) {
         let due = lease.start(quorum: keepers.quorum).map { $0 + timing.renewal } ?? now
         holding.renewAt = max(due, holding.askedAt + timing.shortestRenewal)
         phase = .holding(holding)  // leaseEnd reads it
         announce(&holding, now)
-        if holding.isWanted, !holding.isWantedTold, now >= holding.since + timing.minimumHold {
+        if holding.isWanted, !holding.isWantedTold {
             holding.isWantedTold = true
             effects.append(.wanted)
         }

@@ -28,14 +28,14 @@ extension Proposer {
             effects.append(.tooLarge)
             return
         }
-        propose(record, parent: holding.base, since: holding.since, now)
+        propose(record, parent: holding.base, isWanted: holding.isWanted, now)
     }
 
-    private mutating func propose(_ record: RootRecord, parent: RootRecord?, since: Duration, _ now: Duration) {
+    private mutating func propose(_ record: RootRecord, parent: RootRecord?, isWanted: Bool = false, _ now: Duration) {
         let next = record.ballot.next(for: id)
         highest = max(highest, next)
         phase = .accepting(
-            Accepting(record: record, next: next, round: newRound(now), parent: parent, since: since))
+            Accepting(record: record, next: next, round: newRound(now), parent: parent, isWanted: isWanted))
         send(.accept(record, next: next))
     }
 
@@ -77,6 +77,15 @@ extension Proposer {
             }
         case (_, .holding(var holding)) where isAbout(holding, request.body):
             held(&holding, keeper, sentAt: sentAt, response, now)
+        // Hints: what they say is only believed where it costs no safety.
+        case (.watch, .holding(var holding)) where response.wanted:
+            holding.isWanted = true
+            settle(&holding, now)
+        case (.watch, .accepting(var accepting)) where response.wanted:
+            accepting.isWanted = true
+            phase = .accepting(accepting)
+        case (.watch, .backingOff) where response.verdict == .yes:
+            prepare(now)
         default:
             break  // an answer to a question that no longer matters
         }
@@ -118,15 +127,15 @@ extension Proposer {
             || mutants.contains(.promisesProveAbsence)
         if (isChosenAlready && provesAbsence) || mutants.contains(.ignoresUnchosen) {
             remember(base, acknowledgedBy: preparing.round.yes)
-            hold(base, next: preparing.ballot, establish: .prepare(preparing.ballot), preparing.round, since: now, now)
+            hold(base, next: preparing.ballot, establish: .prepare(preparing.ballot), preparing.round, now)
         } else if base.epoch < epoch {
             // The seal was chosen in its own epoch; here a child of it that changes nothing takes its place, so that
             // every record this epoch's keepers accept is signed for this epoch.
             let change = RootChange(contents: base.contents, gcEpoch: base.gcEpoch)
             let child = base.child(change, epoch: epoch, ballot: preparing.ballot, signer: signer)
-            propose(child, parent: nil, since: now, now)
+            propose(child, parent: nil, now)
         } else {
-            propose(base.signed(ballot: preparing.ballot, signer), parent: nil, since: now, now)
+            propose(base.signed(ballot: preparing.ballot, signer), parent: nil, now)
         }
     }
 
@@ -145,7 +154,7 @@ extension Proposer {
         if accepting.parent != nil { effects.append(.committed(accepting.record)) }
         hold(
             accepting.record, next: accepting.next, establish: .accept(accepting.record, next: accepting.next),
-            accepting.round, since: accepting.since, isAnnounced: accepting.parent != nil, isWanted: wanted, now)
+            accepting.round, isAnnounced: accepting.parent != nil, isWanted: wanted || accepting.isWanted, now)
     }
 
     private mutating func remember(_ record: RootRecord, acknowledgedBy acknowledged: KeeperSet) {

@@ -33,6 +33,8 @@ enum Mount {
         }
         let mount = try mount(volume, options)
         mounted.withLock { $0 = mount }
+        // It keeps nothing by itself for longer than a second: one that finds no room in the queue comes to no harm.
+        volume.tellOfForeignChanges { [invalidator = mount.invalidator] in invalidator.post(Invalidation($0)) }
         do throws(MountError) {
             try await mount.waitUntilAnswering()
             try readiness.ready()
@@ -99,6 +101,16 @@ enum Mount {
         } catch {
             session.log.critical("\(error.message)")
             return error.code
+        }
+    }
+}
+
+extension Invalidation {
+    fileprivate init(_ change: ForeignChange) {
+        switch change {
+        case .data(let inode): self = .data(inode)
+        case .attributes(let inode): self = .attributes(inode)
+        case .entry(let parent, let name): self = .entry(parent: parent, name: name)
         }
     }
 }

@@ -1,0 +1,84 @@
+import LanfsProtocol
+import NIOCore
+import Synchronization
+
+/// Has every keeper answer as soon as there is news: another client waits for the lease held here (L2), it is this one's turn
+/// to have it (L7), or there is a newer root. Hints only: all of it is found out without them, a second or two later.
+final class RootWatch: Sendable {
+    private struct State {
+        /// A watch is under way there.
+        var keepers: Set<ServerID> = []
+        /// The newest root that is known here.
+        var known = Ballot.zero
+        /// And the newest that each keeper told of, in case it is older than that, or no root at all.
+        var told: [ServerID: Ballot] = [:]
+    }
+
+    /// A keeper that answers at once and tells nothing new is asked again after this.
+    private static let pause = Duration.seconds(1)
+
+    /// There may be a newer root.
+    let news: Changes
+    private let register: RootRegister
+    private let eventLoop: any EventLoop
+    private let state = Mutex(State())
+
+    init(_ register: RootRegister, on eventLoop: any EventLoop) {
+        self.register = register
+        self.eventLoop = eventLoop
+        news = Changes(on: eventLoop)
+    }
+
+    /// From now on, and with a new epoch at other keepers, nobody needs to tell of this root or an older one.
+    func follow(_ record: RootRecord) {
+        guard let place = register.place else { return }
+        let new = state.withLock { state in
+            state.known = max(state.known, record.ballot)
+            let new = place.keepers.members.filter { !state.keepers.contains($0) }
+            state.keepers.formUnion(new)
+            return new
+        }
+        for keeper in new { ask(keeper) }
+    }
+
+    private func ask(_ keeper: ServerID) {
+        let place = register.place
+        let isWanted = register.isWanted
+        let known = state.withLock { state -> Ballot? in
+            guard let place, place.keepers.members.contains(keeper) else {
+                state.keepers.remove(keeper)
+                return nil
+            }
+            return max(state.known, state.told[keeper] ?? .zero)
+        }
+        guard let place, let known else { return }
+        let request = RegisterRequest(
+            epoch: place.epoch, sender: register.queries.sender, body: .watch(known: known, knowsWanted: isWanted))
+        let askedAt = ContinuousClock.now
+        register.queries.transport(keeper, request) { [weak self] answer in
+            guard let self else { return }
+            let isNews = answer.response.map { self.take($0, to: request, of: keeper, known) } ?? false
+            if isNews || ContinuousClock.now - askedAt > Self.pause {
+                self.ask(keeper)
+            } else {
+                self.eventLoop.scheduleTask(in: TimeAmount(Self.pause)) { [weak self] in self?.ask(keeper) }
+            }
+        }
+    }
+
+    /// - Returns: whether there was something new in it.
+    private func take(
+        _ response: RegisterResponse, to request: RegisterRequest, of keeper: ServerID, _ known: Ballot
+    ) -> Bool {
+        register.heard(keeper, request, response)
+        switch response.verdict {
+        case .yes: return true
+        case .accepted(let ballot, _):
+            let isNewer = ballot > known && response.learned == ballot
+            if isNewer { state.withLock { $0.told[keeper] = ballot } }
+            if isNewer || response.epoch > request.epoch { news.happened() }
+            return isNewer || (response.wanted && register.isWanted)
+        case .refused: return false
+        }
+    }
+}

@@ -1,0 +1,49 @@
+import LanfsFileSystem
+import LanfsTree
+
+/// Something that another client changed and the kernel may remember as it was.
+public enum ForeignChange: Hashable, Sendable {
+    /// A file's bytes, and its attributes with them.
+    case data(InodeNumber)
+    case attributes(InodeNumber)
+    case entry(parent: InodeNumber, name: [UInt8])
+
+    /// What this change of the tree changes for its readers.
+    fileprivate init?(_ change: Change) {
+        switch RecordKey(change.key) {
+        case .inode(let inode)?, .attribute(let inode, _, _)?: self = .attributes(inode)
+        case .extent(let inode, _, _)?: self = .data(inode)
+        case .entry(let parent, let name)?: self = .entry(parent: parent, name: name)
+        case .superblock?, .orphan?, .trim?, .usage?, .dead?, nil: return nil
+        }
+    }
+
+    /// Whose memory of it counts: the kernel forgets a directory's names with the directory.
+    fileprivate var inode: InodeNumber {
+        switch self {
+        case .data(let inode), .attributes(let inode), .entry(let inode, _): inode
+        }
+    }
+}
+
+extension VolumeState {
+    /// What the kernel may remember of these.
+    mutating func noteForeign(_ changes: [Change]) -> Set<ForeignChange> {
+        var foreign: Set<ForeignChange> = []
+        for change in changes.lazy.compactMap(ForeignChange.init) where isKnown(change.inode) {
+            foreign.insert(change)
+            if case .entry = change { continue }
+            changedElsewhere.insert(change.inode)
+        }
+        return foreign
+    }
+
+    /// Everything may be different.
+    mutating func noteAllForeign() -> Set<ForeignChange> {
+        changedElsewhere.formUnion(lookups.keys)
+        return Set((lookups.keys + [rootInode]).map { .data($0) })
+    }
+
+    /// The kernel never looks the root up.
+    private func isKnown(_ inode: InodeNumber) -> Bool { lookups[inode] != nil || inode == rootInode }
+}

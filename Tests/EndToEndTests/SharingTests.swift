@@ -1,0 +1,112 @@
+import Glibc
+import Synchronization
+import Testing
+
+/// Two machines, as far as lanfs can tell, with one volume: the second has a home of its own and the first one's key.
+private func onTwoMounts(
+    limit: Duration = .seconds(120), location: SourceLocation = #_sourceLocation, _ body: (Host, Host) throws -> Void
+) throws {
+    try onHost(limit: limit, location: location) { first in
+        let second = try Host(limit: limit)
+        defer { second.cleanUp() }
+        second.discoveryPort = first.discoveryPort
+        let words = try first.lanfs("keygen", "--export")
+        try writeFile(second.local("words"), Array(words.text.utf8))
+        let taken = try second.lanfs("keygen", "--import", input: second.local("words"))
+        guard words.status == 0, taken.status == 0 else { throw Failure("the key: \(words.errors) \(taken.errors)") }
+        try second.startMount()
+        do {
+            try body(first, second)
+        } catch {
+            throw Failure("\(error)\n== the second mount\n\(second.mountLog.suffix(3000))")
+        }
+    }
+}
+
+@Suite("One volume, mounted twice", .serialized, .enabled(if: Machine.canMount))
+struct SharingTests {
+    @Test("what one saves the other sees, without being asked for it: names, sizes, contents, what is gone")
+    func seen() throws {
+        try onTwoMounts { first, second in
+            try writeFile(first("file"), [1, 2, 3], sync: true)
+            try #require(eventually(.seconds(5)) { (try? contents(second("file"))) == [1, 2, 3] })
+            for round in 0..<10 {
+                // What the kernel remembers of it is no longer true.
+                let bytes = randomBytes(1000 * (round + 1), seed: UInt64(round))
+                try writeFile((round % 2 == 0 ? first : second)("file"), bytes, sync: true)
+                let other = round % 2 == 0 ? second : first
+                try #require(eventually(.seconds(5)) { (try? contents(other("file"))) == bytes }, "round \(round)")
+            }
+            try check(mkdir(second("folder"), 0o755))
+            try check(rename(second("file"), second("folder/moved")))
+            try #require(eventually(.seconds(5)) { access(first("folder/moved"), F_OK) == 0 })
+            try #require(eventually(.seconds(5)) { access(first("file"), F_OK) != 0 })
+            try check(unlink(first("folder/moved")))
+            try check(rmdir(first("folder")))
+            try #require(eventually(.seconds(5)) { access(second("folder"), F_OK) != 0 })
+        }
+    }
+
+    @Test("two that create files in turns hand the lease to each other at once")
+    func turns() throws {
+        // A hundred turns each: where the lease changes hands once a second it takes longer than the test may.
+        try onTwoMounts(limit: .seconds(60)) { first, second in
+            for number in 0..<100 {
+                try writeFile(first("a\(number)"), [UInt8(number)])
+                try writeFile(second("b\(number)"), [UInt8(number)])
+            }
+            try first.unmount()
+            try second.remount()
+            for number in 0..<100 {
+                try #require(try contents(second("a\(number)")) == [UInt8(number)])
+                try #require(try contents(second("b\(number)")) == [UInt8(number)])
+            }
+        }
+    }
+
+    @Test("of two that make the same name only one succeeds, a thousand times over")
+    func races() throws {
+        try onTwoMounts { first, second in
+            let results = [first, second].map { host in
+                let made = Made()
+                let folder = host.mountPoint
+                onThread {
+                    for number in 0..<500 {
+                        let hasDirectory = mkdir(folder + "/directory \(number)", 0o755) == 0
+                        if !hasDirectory, errno != EEXIST { made.fail("mkdir: \(errno)") }
+                        let file = open(folder + "/file \(number)", O_CREAT | O_EXCL | O_WRONLY, 0o644)
+                        if file < 0, errno != EEXIST { made.fail("open: \(errno)") }
+                        if file >= 0 { close(file) }
+                        made.note(hasDirectory, file >= 0)
+                    }
+                    made.end()
+                }
+                return made
+            }
+            let outcomes = results.map { $0.wait() }
+            for outcome in outcomes { try #require(outcome.failures.isEmpty, "\(outcome.failures.prefix(3))") }
+            for (one, other) in zip(outcomes[0].made, outcomes[1].made) { try #require(one != other) }
+            try #require(outcomes[0].made.count == 1000)
+        }
+    }
+}
+
+/// What one of two racers has made.
+private final class Made: Sendable {
+    struct Outcome {
+        var made: [Bool] = []
+        var failures: [String] = []
+        var hasEnded = false
+    }
+
+    private let outcome = Mutex(Outcome())
+
+    func note(_ made: Bool...) { outcome.withLock { $0.made += made } }
+    func fail(_ text: String) { outcome.withLock { $0.failures.append(text) } }
+    func end() { outcome.withLock { $0.hasEnded = true } }
+
+    func wait() -> Outcome {
+        _ = eventually(.seconds(100)) { outcome.withLock { $0.hasEnded } }
+        return outcome.withLock { $0 }
+    }
+}
