@@ -141,6 +141,23 @@ final class Cluster: Sendable {
 }
 
 @Suite(.serialized) struct `A volume of several servers` {
+    @Test("a lost keeper gives way to another, not to nobody")
+    func nextKeepers() {
+        let servers = (0..<7).map { ServerID(word0: UInt64($0), word1: 0, word2: 0, word3: 1) }
+        func next(of keepers: Range<Int>, away: Set<Int>, usable: [Int], active: Int, lost: Int) -> [Int] {
+            Keepers(keepers.map { servers[$0] }).next(
+                staying: keepers.map { servers[$0] }, away: Set(away.map { servers[$0] }), usable: usable.map { servers[$0] },
+                servers: active, lost: lost
+            ).members.compactMap { servers.firstIndex(of: $0) }.sorted()
+        }
+        #expect(next(of: 0..<1, away: [], usable: [1, 2], active: 3, lost: 0) == [0, 1, 2])
+        #expect(next(of: 0..<3, away: [0], usable: [3], active: 3, lost: 1) == [1, 2, 3])
+        #expect(next(of: 0..<3, away: [0], usable: [], active: 2, lost: 1) == [0, 1, 2], "it may come back")
+        // Five since there were six; three would do for those that are left, and still it is replaced.
+        #expect(next(of: 0..<5, away: [0], usable: [5], active: 5, lost: 1) == [1, 2, 3, 4, 5])
+        #expect(next(of: 0..<5, away: [0], usable: [], active: 4, lost: 1) == [1, 2, 3, 4])
+    }
+
     @Test("where all that are there are slow, a block does not wait for one that is away")
     func slowOnesFirst() async throws {
         let cluster = Cluster()

@@ -107,15 +107,8 @@ extension Volume {
         let lost = config.servers.filter { $0.state == .lost }.map(\.server)
         let away = Set(config.lost(by: try await memberReports(), known: record.config.version)).subtracting(standings.keys).union(lost)
         let stays = config.keepers.members.filter { (active + lost).contains($0) && standings[$0] != .amnesiac }
-        let count = Keepers.count(servers: active.count)
-        func keepers(_ stays: [ServerID]) -> Keepers {
-            Keepers(stays + usable.filter { !config.keepers.members.contains($0) }.prefix(max(0, count - stays.count)))
-        }
-        var next = keepers(stays.filter { !away.contains($0) })
-        // A lost keeper gives way to another, not to nobody: it may come back.
-        if next.members.count < min(Keepers.count(servers: active.count + lost.count), config.keepers.members.count) {
-            next = keepers(stays)
-        }
+        let next = config.keepers.next(
+            staying: stays, away: away, usable: usable, servers: active.count, lost: lost.count)
         // One that missed the beginning of this epoch is brought in by the next.
         let isBehind = stays.contains { standings[$0].map { $0.isBehind(epoch) } ?? false }
         guard next.members != config.keepers.members || isBehind else { return }
@@ -160,6 +153,26 @@ extension RootRecord {
 extension Keepers {
     /// M3: as many as there are up to three, then three, from six on five.
     static func count(servers: Int) -> Int { servers < 3 ? servers : servers < 6 ? 3 : 5 }
+
+    /// Those of the next epoch.
+    ///
+    /// - Parameters:
+    ///   - stays: of these, those that may go on.
+    ///   - away: servers that do not answer, lost ones included.
+    ///   - usable: servers that may become keepers.
+    ///   - servers: how many are active, and how many are lost and may come back.
+    func next(
+        staying stays: [ServerID], away: Set<ServerID>, usable: [ServerID], servers: Int, lost: Int
+    ) -> Keepers {
+        // A lost keeper gives way to another, not to nobody: it may come back.
+        let least = min(Keepers.count(servers: servers + lost), members.count)
+        let count = max(Keepers.count(servers: servers), least)
+        func keepers(_ stays: [ServerID]) -> Keepers {
+            Keepers(stays + usable.filter { !members.contains($0) }.prefix(max(0, count - stays.count)))
+        }
+        let next = keepers(stays.filter { !away.contains($0) })
+        return next.members.count < least ? keepers(stays) : next
+    }
 }
 
 extension Servers {
