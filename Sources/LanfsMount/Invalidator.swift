@@ -53,6 +53,10 @@ public final class Invalidator: Sendable {
         }
     }
 
+    /// The kernel asks for the inode's attributes at its next use. At once, on the caller's thread: unlike all others this
+    /// notification waits for nothing.
+    public func expire(_ inode: InodeNumber) { send(.attributes(inode)) }
+
     /// Returns when the kernel has taken everything posted before, or the mount has ended.
     public func delivered() async {
         await withCheckedContinuation { continuation in

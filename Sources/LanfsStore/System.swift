@@ -119,7 +119,7 @@ final class OpenFile: Sendable {
             fstatfs(descriptor, &system) == 0
         else { return false }
         return [Int(EXT4_SUPER_MAGIC), Int(XFS_SUPER_MAGIC)].contains(Int(system.f_type))
-            && lanfs_direct_alignment(descriptor) > 0 && lanfs_direct_alignment(other.descriptor) > 0
+            && [descriptor, other.descriptor].allSatisfy { 1...UInt32(JournalSlot.size) ~= lanfs_direct_alignment($0) }
     }
 
     func syncAll() throws(StoreError) {

@@ -47,6 +47,51 @@ struct SharingTests {
         }
     }
 
+    @Test("what was closed by one is what the other opens, at once, and replaced and new files as well")
+    func closeToOpen() throws {
+        try onTwoMounts { first, second in
+            for round in 0..<150 {
+                let (writer, reader) = round % 2 == 0 ? (first, second) : (second, first)
+                let bytes = randomBytes(50 + 37 * round, seed: UInt64(round))
+                switch round % 3 {
+                case 0: try writeFile(writer("same"), bytes)
+                case 1:
+                    try writeFile(writer("other"), bytes)
+                    try check(rename(writer("other"), writer("same")))
+                default: try writeFile(writer("new \(round)"), bytes)
+                }
+                let name = round % 3 == 2 ? "new \(round)" : "same"
+                // A rename is no close: it is saved by the next one, or within a second.
+                if round % 3 == 1 { try writeFile(writer("mark"), [1]) }
+                try #require(try contents(reader(name)) == bytes, "round \(round)")
+            }
+        }
+    }
+
+    @Test("put, get, ls and rm beside a mount: what was closed is there, what is gone is gone, and the mount goes on")
+    func transfers() throws {
+        try onTwoMounts { first, second in
+            try second.unmount()
+            for round in 0..<5 {
+                let bytes = randomBytes(10_000 + round, seed: UInt64(round))
+                try writeFile(first("file"), bytes)
+                let got = try second.lanfs("get", "-q", "-f", "file", second.local("file"))
+                try #require(got.status == 0, "\(got.errors)")
+                try #require(try contents(second.local("file")) == bytes)
+                let put = try second.lanfs("put", "-q", "-f", second.local("file"), "copy")
+                try #require(put.status == 0, "\(put.errors)")
+                try #require(try contents(first("copy")) == bytes)
+                try check(unlink(first("copy")))
+                // An unlink is no close: it is saved by the next one, or within a second.
+                try writeFile(first("mark"), [1])
+                try #require(try second.lanfs("ls", "copy").status != 0)
+                let removed = try second.lanfs("rm", "file")
+                try #require(removed.status == 0, "\(removed.errors)")
+                try #require(eventually(.seconds(5)) { access(first("file"), F_OK) != 0 })
+            }
+        }
+    }
+
     @Test("two that create files in turns hand the lease to each other at once")
     func turns() throws {
         // A hundred turns each: where the lease changes hands once a second it takes longer than the test may.

@@ -349,9 +349,9 @@ extension BlockPool.State {
         if upload.bytes.capacity > 1 << 20, spares.count < 8 { spares.append(upload.bytes) }
     }
 
-    /// Gives the block to as many servers as have to store it: the first in rank that take new blocks now; when those are too
-    /// few, the first that are slow or silent of late; and only then the first that are away, which get it when they come
-    /// (B3). On a bad day all that are there are slow, and the one that is not there is the one to do without.
+    /// Gives the block to as many servers as have to store it: the first in rank of those with the best prospects, and only
+    /// when all others are too few those that are away, which get it when they come (B3). On a bad day all that are there are
+    /// slow, and the one that is not there is the one to do without.
     ///
     /// - Returns: those that had it not been given to before.
     mutating func place(_ block: BlockID, by placement: Servers.Placement, now: ContinuousClock.Instant) -> [ServerLane] {
@@ -367,13 +367,11 @@ extension BlockPool.State {
             lane.hold(block, upload.bytes, gcEpoch: upload.gcEpoch)
             fresh.append(lane)
         }
-        let hopes = ranking.map { lane in
-            if placement.isAlone { return 2 }
-            guard lane.connection != nil, upload.refusals[lane.server] == nil else { return 0 }
-            return lane.isWilling ? 2 : 1
+        let prospects = ranking.map { lane in
+            placement.isAlone ? .good : upload.refusals[lane.server] == nil ? lane.prospect : .away
         }
-        for hope in [2, 1, 0] {
-            for (lane, its) in zip(ranking, hopes) where its == hope && missing > 0 { give(lane) }
+        for prospect in ServerLane.Prospect.allCases.reversed() {
+            for (lane, its) in zip(ranking, prospects) where its == prospect && missing > 0 { give(lane) }
         }
         if !fresh.isEmpty { uploads[block] = upload }
         return fresh

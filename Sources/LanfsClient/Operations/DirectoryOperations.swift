@@ -3,7 +3,7 @@ import SystemPackage
 
 extension Volume {
     public func openDirectory(_ inode: InodeNumber) -> Outcome<Handle> {
-        perform { (state) throws(Pause) in
+        performOnNewest { (state) throws(Pause) in
             let parent = try state.read { (transaction) throws(Interruption) in try transaction.parent(of: inode) }
             return state.handles.openDirectory(inode, parent: parent)
         }

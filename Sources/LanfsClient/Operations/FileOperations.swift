@@ -33,7 +33,7 @@ extension Volume {
     }
 
     public func open(_ inode: InodeNumber, flags: OpenFlags, by caller: Caller) -> Outcome<OpenFile> {
-        perform { (state) throws(Pause) in
+        performOnNewest { (state) throws(Pause) in
             let attributes = try state.read { (transaction) throws(Interruption) in
                 try transaction.attributes(of: inode)
             }
@@ -46,14 +46,30 @@ extension Volume {
         }
     }
 
+    private static let closePatience = Duration.seconds(10)
+
+    /// L4: who opens the file next, on another machine, sees what was written before this returns; where no other session may
+    /// read nobody can tell, and nobody waits.
     public func flush(_ handle: Handle, lockOwner: UInt64) -> Outcome<Void> {
-        perform { [session = orphanage] (state) throws(Pause) in
+        let result = attempt { [session = orphanage] (state) throws(Pause) in
             guard let file = state.handles.files[handle] else { throw .failed(.badFileDescriptor) }
             // POSIX: closing any descriptor of a file gives up the process's locks on it.
             let owner = FileLockOwner(session: session, number: lockOwner)
             state.locks.unlock(0...UInt64.max, of: owner, at: LockTable.Place(space: .range, inode: file.inode))
             state.grantLocks()
-            if let failure = state.failure, file.flags.contains(.write) { throw .failed(failure) }
+            guard file.flags.contains(.write) else { return false }
+            if let failure = state.failure { throw .failed(failure) }
+            return state.hasUnsavedWork
+        }
+        switch result {
+        case .success(true) where !register.isSolo && servers.canAskKeepers(of: current { $0.chain.record }):
+            return .later({
+                // It cannot be saved for now: that is for fsync(2) to tell. Nobody else can write, or read what is newer, until then.
+                await patiently(upTo: Self.closePatience, on: self.executor) { await self.save() } ?? .success(())
+            }, on: executor)
+        case .success: return .done(())
+        case .failure(.failed(let errno)): return .failed(errno)
+        case .failure: return .failed(.ioError)
         }
     }
 

@@ -4,12 +4,16 @@ import SystemPackage
 
 extension Volume {
     public func lookup(_ name: [UInt8], in parent: InodeNumber) -> Outcome<Attributes> {
-        perform { (state) throws(Pause) in
+        let find = { @Sendable (state: inout VolumeState) throws(Pause) -> Attributes in
             let attributes = try state.read { (transaction) throws(Interruption) in
                 try transaction.lookup(name, in: parent)
             }
             return state.countLookup(attributes)
         }
+        let outcome = perform(find)
+        // Somebody may have made it just now. A name that is there leads to an inode, and opening that asks for the newest root.
+        if case .failed(.noSuchFileOrDirectory) = outcome { return performOnNewest(find) }
+        return outcome
     }
 
     public func forget(_ inode: InodeNumber, lookups: UInt64) {

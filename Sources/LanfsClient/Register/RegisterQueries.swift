@@ -32,6 +32,8 @@ struct RegisterQueries: Sendable {
     let signer: VolumeSigner
     let servers: Servers
     let transport: RootRegister.Transport
+    /// L4: where this client is registered as a session.
+    private let session = Session()
 
     private enum Event: Sendable {
         case answered(ServerID, RegisterRequest, RegisterResponse)
@@ -126,8 +128,12 @@ struct RegisterQueries: Sendable {
 
     /// P4: the newest chosen root and the keepers it is at, starting from any record; the root is `nil` when a commit was
     /// left half done, which acquiring the lease completes. On the way every epoch that was sealed is ended (M2).
+    ///
+    /// - Parameter asSession: what other clients closed before is in it (L4). The first such question takes as long as it takes
+    ///   whoever writes to save that, or, when he is gone, his lease to end.
     func newest(
-        from record: RootRecord, in epoch: UInt64? = nil, until deadline: ContinuousClock.Instant? = nil
+        from record: RootRecord, in epoch: UInt64? = nil, asSession: Bool = false,
+        until deadline: ContinuousClock.Instant? = nil
     ) async throws(VolumeError) -> Newest {
         var place = RegisterPlace(of: record, in: epoch ?? record.epoch)
         if record.opens(place.epoch) { try await open(record, until: deadline) }
@@ -136,10 +142,12 @@ struct RegisterQueries: Sendable {
             // Where all must agree to a commit, one of them may know the newest.
             let enough = place.keepers.quorum == place.keepers.members.count ? 1 : place.keepers.quorum
             await servers.connect(enough, of: place.keepers.members, until: .now + .seconds(2))
-            let found = try await read(at: place, until: deadline)
+            let found = try await read(at: place, asSession: asSession, until: deadline)
             switch found {
-            case .chosen(let record):
-                guard record.isSealed(in: place.epoch) else { return Newest(place: place, chosen: record) }
+            case .chosen(let record, let isAlone):
+                guard record.isSealed(in: place.epoch) else {
+                    return Newest(place: place, chosen: record, isAlone: asSession && isAlone)
+                }
                 place = RegisterPlace(of: record, in: place.epoch + 1)
                 try await open(record, until: deadline)
             case .stuck: return Newest(place: place, chosen: nil)
@@ -247,6 +255,8 @@ struct RegisterQueries: Sendable {
     struct Newest: Sendable {
         let place: RegisterPlace
         let chosen: RootRecord?
+        /// No other session reads or writes the volume, as far as one knows.
+        var isAlone = false
 
         /// F1, as far as this tells without the root itself.
         func isOlder(than memory: RollbackMemory) -> Bool {
@@ -255,15 +265,31 @@ struct RegisterQueries: Sendable {
     }
 
     private enum Found: Sendable {
-        case chosen(RootRecord), stuck, moved(RootRecord, epoch: UInt64)
+        case chosen(RootRecord, isAlone: Bool), stuck, moved(RootRecord, epoch: UInt64)
     }
 
     private func read(
-        at place: RegisterPlace, until deadline: ContinuousClock.Instant?
+        at place: RegisterPlace, asSession: Bool, until deadline: ContinuousClock.Instant?
     ) async throws(VolumeError) -> Found {
-        var read = FastRead(volume: volume, epoch: place.epoch, keepers: place.keepers, sender: sender, verifier: signer)
+        while true {
+            if let found = try await readOnce(at: place, asSession: asSession, until: deadline) { return found }
+            // The registration changed meanwhile, or somebody lies about it.
+            try? await Task.sleep(for: .milliseconds(2))
+        }
+    }
+
+    /// - Returns: `nil` when the session has to read again.
+    private func readOnce(
+        at place: RegisterPlace, asSession: Bool, until deadline: ContinuousClock.Instant?
+    ) async throws(VolumeError) -> Found? {
+        var read = FastRead(
+            volume: volume, epoch: place.epoch, keepers: place.keepers, sender: sender,
+            session: asSession ? session.tickets(in: place.epoch) : nil, verifier: signer)
         let exchange = Exchange(until: deadline)
-        defer { exchange.end() }
+        defer {
+            exchange.end()
+            if let tickets = read.session { session.keep(tickets, in: place.epoch) }
+        }
         var effects = read.start(now: exchange.now)
         var events = exchange.events.makeAsyncIterator()
         while true {
@@ -271,10 +297,10 @@ struct RegisterQueries: Sendable {
                 switch effect {
                 case .send(let server, let request): exchange.send(request, to: server, by: transport)
                 case .wake(let time): exchange.wake(at: time)
-                case .chosen(let record): return .chosen(record)
+                case .chosen(let record): return .chosen(record, isAlone: read.isAlone)
                 case .stuck: return .stuck
                 case .moved(let record, let epoch): return .moved(record, epoch: epoch)
-                case .rejoin: return try await self.read(at: place, until: deadline)
+                case .rejoin: return nil
                 }
             }
             guard let event = await events.next(), !servers.isClosed else { throw .closed }

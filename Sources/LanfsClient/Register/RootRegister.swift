@@ -25,6 +25,8 @@ final class RootRegister: Sendable {
         case leaseMoved
         /// L2: another client waits for the lease.
         case wanted
+        /// L4: another session waits to read what is acknowledged here: it is to be committed, and then `admit`.
+        case joining
     }
 
     enum CommitOutcome: Sendable {
@@ -190,6 +192,8 @@ final class RootRegister: Sendable {
     }
 
     var isHeld: Bool { state.withLock { $0.isHeld } }
+    /// L4: the lease is held, and no other session may read.
+    var isSolo: Bool { state.withLock { $0.isHeld && $0.proposer.isSolo(now) } }
 
     /// When the lease held now must no longer be trusted (L1).
     var leaseEnd: ContinuousClock.Instant? {
@@ -248,14 +252,13 @@ final class RootRegister: Sendable {
         case .troubled(let keeper, let refusal):
             log.warning("keeper \(keeper.hex.prefix(16)) refused: \(refusal)")
         case .moved(let record, let epoch): move(after: record, to: epoch)
-        case .joining: admitSoon()
-        case .expired, .wanted: break
+        case .expired, .wanted, .joining: break
         }
     }
 
-    /// L4: every close waits for its commit here, so nothing has to be saved before others may join. Not at once: a keeper that
-    /// lies about who waits would keep both sides busy.
-    private func admitSoon() {
+    /// L4: what was acknowledged before others were heard of is committed. Not at once: a keeper that lies about who waits
+    /// would keep both sides busy.
+    func admit() {
         eventLoop.scheduleTask(in: .milliseconds(5)) { [weak self] in self?.step(.admit) }
     }
 
@@ -345,8 +348,9 @@ extension RootRegister.State {
                 isHeld = false
                 events.append(.leaseMoved)
             case .wanted: events.append(.wanted)
+            case .joining: events.append(.joining)
             case .wake(let time): wake = time
-            case .send, .committed, .tooLarge, .troubled, .joining: break
+            case .send, .committed, .tooLarge, .troubled: break
             }
         }
         // An end that is a little too early is on the safe side (L1), and each commit moves it.

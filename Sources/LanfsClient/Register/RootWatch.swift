@@ -12,10 +12,23 @@ final class RootWatch: Sendable {
         var known = Ballot.zero
         /// And the newest that each keeper told of, in case it is older than that, or no root at all.
         var told: [ServerID: Ballot] = [:]
+        /// How often each told of something new since when.
+        var quick: [ServerID: (count: Int, since: ContinuousClock.Instant)] = [:]
+
+        /// News come with commits and turns of the lease; a keeper that lies has them without end.
+        mutating func isTooOften(_ keeper: ServerID, _ now: ContinuousClock.Instant) -> Bool {
+            var quick = quick[keeper] ?? (0, now)
+            if now - quick.since > .seconds(1) { quick = (0, now) }
+            quick.count += 1
+            self.quick[keeper] = quick
+            return quick.count > RootWatch.mostNews
+        }
     }
 
     /// A keeper that answers at once and tells nothing new is asked again after this.
     private static let pause = Duration.seconds(1)
+    /// In a second.
+    fileprivate static let mostNews = 500
 
     /// There may be a newer root.
     let news: Changes
@@ -58,7 +71,8 @@ final class RootWatch: Sendable {
         register.queries.transport(keeper, request) { [weak self] answer in
             guard let self else { return }
             let isNews = answer.response.map { self.take($0, to: request, of: keeper, known) } ?? false
-            if isNews || ContinuousClock.now - askedAt > Self.pause {
+            let now = ContinuousClock.now
+            if now - askedAt > Self.pause || isNews && !self.state.withLock({ $0.isTooOften(keeper, now) }) {
                 self.ask(keeper)
             } else {
                 self.eventLoop.scheduleTask(in: TimeAmount(Self.pause)) { [weak self] in self?.ask(keeper) }

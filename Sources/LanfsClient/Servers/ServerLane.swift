@@ -144,16 +144,28 @@ final class ServerLane: Sendable {
         return connection
     }
 
-    /// Whether a new block is best sent here, as far as one knows.
-    var isWilling: Bool {
-        guard let connection, !connection.isQuiet else { return false }
+    /// How well a new block is sent here, as far as one knows.
+    enum Prospect: Int, CaseIterable {
+        case away
+        /// It owes answers for long.
+        case stuck
+        /// It held others up, or refused something, not long ago.
+        case doubtful
+        case good
+    }
+
+    var prospect: Prospect {
+        guard let connection else { return .away }
+        if connection.isQuiet { return .stuck }
         return state.withLock { state in
             let now = ContinuousClock.now
-            if state.isLagging || !state.owed.isEmpty && now - state.answeredAt > Self.patience { return false }
-            if let laggedAt = state.laggedAt, now - laggedAt < Self.lagMemory { return false }
-            return state.refusedAt.map { now - $0 > Self.refusalMemory } ?? true
+            if state.isLagging || !state.owed.isEmpty && now - state.answeredAt > Self.patience { return .stuck }
+            if let laggedAt = state.laggedAt, now - laggedAt < Self.lagMemory { return .doubtful }
+            return state.refusedAt.map { now - $0 > Self.refusalMemory } ?? true ? .good : .doubtful
         }
     }
+
+    var isWilling: Bool { prospect == .good }
 
     /// For how long it has owed its oldest answer about blocks.
     func arrears(_ now: ContinuousClock.Instant) -> Duration { state.withLock { $0.arrears(now) } }

@@ -198,6 +198,12 @@ final class Servers: Sendable {
 
     // MARK: The register
 
+    /// Whether enough keepers are there, as far as one knows, to say which root is the newest.
+    func canAskKeepers(of record: RootRecord) -> Bool {
+        let keepers = record.newestConfig.keepers
+        return keepers.members.count { lane(of: $0)?.connection.map { !$0.isQuiet } ?? false } >= keepers.quorum
+    }
+
     /// How the register's messages reach the keepers.
     func transport(_ blocks: BlockPool) -> RootRegister.Transport {
         { [self] server, request, completion in

@@ -148,7 +148,10 @@ extension Volume {
                 }
                 guard prepared.operations > current({ $0.committedOperations }) else {
                     // Our own housekeeping, which nobody misses.
-                    update { $0.prepared = nil }
+                    update { state in
+                        state.prepared = nil
+                        state.hasDropped = true
+                    }
                     throw .busy
                 }
                 update { $0.failure = .ioError }

@@ -48,6 +48,14 @@ final class Committer: Sendable {
         start(volume)
     }
 
+    /// What is acknowledged could not be saved just now; the other client goes on waiting.
+    private func handOverLater(_ volume: Volume) {
+        Task(executorPreference: volume.executor) {
+            try? await Task.sleep(for: .seconds(1))
+            if volume.register.isHeld, !volume.isClosed.load(ordering: .acquiring) { self.handOver(volume) }
+        }
+    }
+
     private func start(_ volume: Volume) {
         let starts = state.withLock { state in
             guard !state.isRunning else { return false }
@@ -85,6 +93,7 @@ final class Committer: Sendable {
                 return released
             }
             for continuation in released { continuation.resume(returning: outcome.map { _ in }) }
+            if handsOver, case .failure = outcome { handOverLater(volume) }
             if case .success = outcome, !handsOver {
                 do throws(VolumeError) {
                     try await volume.afterCommit()

@@ -28,14 +28,14 @@ extension Volume {
         // Nothing counts on the lease before its root is loaded.
         update { $0.leaseEnd = nil }
         guard let record = await register.acquire() else { throw .closed }
-        let base = current { $0.chain.record }
+        let base = update { state in
+            state.turn = Turn(since: .now)
+            return state.chain.record
+        }
         if !(record.sequence == base.sequence && record.sameValue(as: base)) { try await takeOver(record) }
         try await body()
         // Under the lock: a lease that is lost just now is told of after it (`note`).
-        update { state in
-            state.leaseEnd = register.leaseEnd
-            state.turn = Turn(since: .now)
-        }
+        update { $0.leaseEnd = register.leaseEnd }
     }
 
     /// The root moved while this client did not hold the lease.
@@ -80,6 +80,14 @@ extension Volume {
                 while let rest = self.current({ $0.turn.rest(.now) }) { try? await Task.sleep(for: rest) }
                 self.committer.handOver(self)
             }
+        case .joining:
+            Task(executorPreference: executor) {
+                while !self.isClosed.load(ordering: .acquiring) {
+                    if case .success = await self.save() { return self.register.admit() }
+                    // They wait until then, or until this client's lease has run out.
+                    try? await Task.sleep(for: .seconds(1))
+                }
+            }
         }
     }
 
@@ -88,7 +96,10 @@ extension Volume {
     /// - Returns: the operations that are now in a chosen root are those up to this one.
     func handOver() async throws(VolumeError) -> UInt64 {
         try await leaseLock.withLock { () async throws(VolumeError) in
+            defer { update { $0.turn.ends = false } }
             guard register.isHeld else { return current { $0.committedOperations } }
+            // Somebody asked while this turn was only beginning.
+            while let rest = current({ $0.turn.rest(.now) }) { try? await Task.sleep(for: rest) }
             // From here on whoever wants to change something waits for the lock, and then for the lease.
             update { $0.leaseEnd = nil }
             var covered: UInt64 = 0
@@ -103,40 +114,6 @@ extension Volume {
             }
             register.release()
             return covered
-        }
-    }
-}
-
-extension Volume {
-    /// Without the lease this client reads its last chosen root (L5), and asks for the newest when a keeper says that there is
-    /// one, and every two seconds: that word is only a hint (P4).
-    func followRoot() {
-        Task(executorPreference: executor) { [weak self, news = watch.news] in
-            var heard = news.count
-            while true {
-                await news.next(after: heard, until: .now + .seconds(2))
-                heard = news.count
-                guard let self, !self.isClosed.load(ordering: .relaxed) else { return }
-                do throws(VolumeError) {
-                    try await self.refreshRoot()
-                } catch {
-                    self.log.debug("the newest root could not be read: \(error)")
-                }
-            }
-        }
-    }
-
-    private func refreshRoot() async throws(VolumeError) {
-        let base = current { $0.chain.record }
-        guard !register.isHeld, servers.isReachable,
-            let newest = try await register.queries.newest(from: base, until: .now + .seconds(10)).chosen,
-            newest.isNewer(than: base)
-        else { return }
-        try await leaseLock.withLock { () async throws(VolumeError) in
-            // What was acknowledged here is based on the older root: the lease decides about it, not this look.
-            guard !register.isHeld, !current({ $0.hasUnsavedWork }) else { return }
-            update { $0.leaseEnd = nil }
-            try await load(newest)
         }
     }
 }

@@ -57,7 +57,7 @@ extension Volume {
         let news = try await changes(from: contents.newestChange, after: base.contents)
         // After another client's turn that is a commit or two, on top of what is here.
         guard try await !append(news, of: record, contents, to: base) else { return remember(record) }
-        let all = news.isAfterBase ? try await changes(from: contents.newestChange, after: nil) : news
+        let all = news.isAfterBase && base.contents.newestChange != nil ? try await changes(from: contents.newestChange, after: nil) : news
         let foreign = try await runToEnd { (state) throws(Pause) in
             var tree = Tree(root: contents.tree)
             do throws(MissingNode) {
@@ -116,7 +116,11 @@ extension Volume {
         guard news.isAfterBase, contents.tree == base.contents.tree else { return false }
         let foreign = try await runToEnd { (state) throws(Pause) -> Set<ForeignChange>? in
             // At first there is a checkpoint without what came after it, and later perhaps what never came to be chosen.
-            guard state.loads > 0, state.pending.isEmpty, state.chain.record == base.record else { return nil }
+            guard state.loads > 0, !state.hasDropped, state.pending.isEmpty, !state.hasUnsavedWork,
+                state.chain.record == base.record
+            else {
+                return nil
+            }
             do throws(MissingNode) {
                 try state.tree.apply(news.changes, nodes: state.nodes)
             } catch {
@@ -130,6 +134,7 @@ extension Volume {
     }
 
     private func tell(_ changes: Set<ForeignChange>) {
+        defer { update { $0.tellings -= 1 } }
         guard !changes.isEmpty, let listener = foreignChangesListener.withLock({ $0 }) else { return }
         for change in changes { listener(change) }
     }
@@ -155,7 +160,9 @@ extension VolumeState {
         membership = nil
         // Without unsaved work, what is unsealed is being rewritten, and as of the older root.
         dropDirty()
+        hasDropped = false
         loads += 1
+        tellings += 1
     }
 
     mutating func missingFrames(of inode: InodeNumber, in range: Range<UInt64>) throws(Pause) -> [FrameRef] {

@@ -178,6 +178,8 @@ extension Volume {
             for await event in register.events { self?.note(event) }
         }
         try await load(record)
+        // What others have closed by now is to be seen (L4); for one that died with the lease nobody waits until it runs out.
+        _ = try? await refreshRoot(within: .seconds(2))
         try await refreshRoom()
         servers.rememberAddresses()
         if !options.readOnly {

@@ -32,6 +32,8 @@ public final class Volume: Sendable {
     let fetcher = FrameFetcher()
     let leaseLock = AsyncLock()
     let isClosed = Atomic<Bool>(false)
+    /// Too few keepers answered lately to say which root is the newest.
+    let newestIsOutOfReach = Atomic<Bool>(false)
     /// This life of this client: names its commits (T5) and the unnamed files it keeps open.
     let incarnation: UInt128
     var orphanage: Incarnation { Incarnation(incarnation) }

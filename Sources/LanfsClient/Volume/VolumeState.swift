@@ -44,6 +44,10 @@ struct VolumeState {
     var chain: CommitChain
     /// Grows whenever the tree is replaced by what another client chose.
     var loads = 0
+    /// What others changed can be read here, and whoever has to hear of it (`tellOfForeignChanges`) has not heard yet.
+    var tellings = 0
+    /// The tree has changes that were never chosen and never will be.
+    var hasDropped = false
     /// A commit under way, or one whose outcome is not known yet (P5).
     var prepared: PreparedCommit?
     /// This client may change the volume until then (L1); checked at every change.

@@ -48,6 +48,8 @@ public struct FastRead<Verifier: RecordVerifier>: Sendable {
     private var mixedSince: Duration?
     /// L4: some keeper does not let the session read yet.
     private var isJoining = false
+    /// Whether no keeper that answered knows of another session. A hint.
+    public private(set) var isAlone = true
     private var isOver = false
     #if DEBUG
         /// P4 broken, to show that the simulator notices: of mixed values the lower one is taken for chosen.
@@ -111,6 +113,7 @@ public struct FastRead<Verifier: RecordVerifier>: Sendable {
             return record.belongs(to: response.epoch) ? end(.moved(record, epoch: response.epoch)) : []
         }
         guard response.epoch == epoch, record.epoch <= epoch else { return [] }
+        if !response.isAlone { isAlone = false }
         if session != nil, !response.mayRead || !joined.contains(keeper) { return joining(keeper, response, now) }
         // Answers may overtake each other; what a keeper accepted only ever grows.
         if let before = replies[keeper], before.record.isNewer(than: record) { return [] }

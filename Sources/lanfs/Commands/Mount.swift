@@ -33,8 +33,7 @@ enum Mount {
         }
         let mount = try mount(volume, options)
         mounted.withLock { $0 = mount }
-        // It keeps nothing by itself for longer than a second: one that finds no room in the queue comes to no harm.
-        volume.tellOfForeignChanges { [invalidator = mount.invalidator] in invalidator.post(Invalidation($0)) }
+        volume.tellOfForeignChanges { [invalidator = mount.invalidator] in invalidator.take($0) }
         do throws(MountError) {
             try await mount.waitUntilAnswering()
             try readiness.ready()
@@ -105,12 +104,16 @@ enum Mount {
     }
 }
 
-extension Invalidation {
-    fileprivate init(_ change: ForeignChange) {
+extension Invalidator {
+    /// Attributes at once: who opens the file next must see how long it is now (L5). The rest in its turn; the kernel keeps
+    /// names for a second at most, and pages not beyond the next open, so what finds no room in the queue comes to no harm.
+    fileprivate func take(_ change: ForeignChange) {
         switch change {
-        case .data(let inode): self = .data(inode)
-        case .attributes(let inode): self = .attributes(inode)
-        case .entry(let parent, let name): self = .entry(parent: parent, name: name)
+        case .attributes(let inode): expire(inode)
+        case .data(let inode):
+            expire(inode)
+            post(.data(inode))
+        case .entry(let parent, let name): post(.entry(parent: parent, name: name))
         }
     }
 }

@@ -1,0 +1,89 @@
+import LanfsProtocol
+import SystemPackage
+
+/// L5: without the lease this client reads its last chosen root, and asks for the newest when a file is opened.
+extension Volume {
+    /// How long an open waits for that: with keepers in trouble, what is known here has to do.
+    private static let patience = Duration.seconds(2)
+
+    /// What came of looking for the newest root.
+    struct RootLook: Sendable {
+        /// Every commit that was chosen before the look is here now.
+        var isNewest: Bool
+        /// No other session is on the volume, as far as one knows.
+        var isAlone: Bool
+    }
+
+    /// Asks when a keeper says that there is a newer root, and every two seconds: that word is only a hint (P4).
+    func followRoot() {
+        Task(executorPreference: executor) { [weak self, news = watch.news] in
+            var heard = news.count
+            var askedAt = ContinuousClock.now
+            while true {
+                await news.next(after: heard, until: .now + .seconds(2))
+                heard = news.count
+                guard let self, !self.isClosed.load(ordering: .relaxed) else { return }
+                // Whoever holds the lease knows the newest root. It asks to stay known as a session (L4).
+                guard !self.register.isHeld || ContinuousClock.now - askedAt > .seconds(10) else { continue }
+                askedAt = .now
+                do throws(VolumeError) {
+                    let look = try await self.refreshRoot(within: .seconds(15))
+                    self.newestIsOutOfReach.store(!look.isNewest, ordering: .relaxed)
+                    // A commit was left half done, which a new holder completes (P4).
+                    if !look.isNewest, !self.options.readOnly, !self.register.isHeld { try await self.acquireLease() }
+                } catch {
+                    self.log.debug("the newest root could not be read: \(error)")
+                }
+            }
+        }
+    }
+
+    /// Looks for the newest root, as a session that counts on what others have closed (L4), and goes on from it.
+    @discardableResult
+    func refreshRoot(within patience: Duration) async throws(VolumeError) -> RootLook {
+        let base = current { $0.chain.record }
+        guard servers.isReachable else { return RootLook(isNewest: false, isAlone: false) }
+        let found = try await register.queries.newest(from: base, asSession: true, until: .now + patience)
+        if let newest = found.chosen, newest.isNewer(than: base) {
+            try await leaseLock.withLock { () async throws(VolumeError) in
+                // Whoever got the lease meanwhile has a root at least as new. What was acknowledged here is based on the older
+                // root: the lease decides about it, not this look. And another look may have come first.
+                guard !register.isHeld, !current({ $0.hasUnsavedWork }), newest.isNewer(than: current({ $0.chain.record }))
+                else { return }
+                update { $0.leaseEnd = nil }
+                try await load(newest)
+            }
+        }
+        return RootLook(isNewest: found.chosen != nil, isAlone: found.isAlone)
+    }
+
+    /// As `perform`, on a root at least as new as this call: without the lease another client may have made one.
+    func performOnNewest<Value: Sendable>(
+        _ body: @escaping @Sendable (inout VolumeState) throws(Pause) -> Value
+    ) -> Outcome<Value> {
+        let (isHeld, record) = current { state in
+            (state.leaseEnd.map { ContinuousClock.now < $0 } ?? false, state.chain.record)
+        }
+        guard !isHeld, !newestIsOutOfReach.load(ordering: .relaxed), servers.canAskKeepers(of: record) else {
+            return perform(body)
+        }
+        return .later({
+            let look = await patiently(upTo: Self.patience, on: self.executor) { () async -> RootLook? in
+                try? await self.refreshRoot(within: Self.patience)
+            }
+            if let look = look.flatMap({ $0 }), look.isNewest {
+                // From then on nothing has to be asked.
+                if look.isAlone, !self.options.readOnly { Task { try? await self.acquireLease() } }
+            } else {
+                // Not again at each open, until it is in reach.
+                self.newestIsOutOfReach.store(true, ordering: .relaxed)
+            }
+            while self.current({ $0.tellings > 0 }) { try? await Task.sleep(for: .microseconds(100)) }
+            do throws(Errno) {
+                return .success(try await self.run(body))
+            } catch {
+                return .failure(error)
+            }
+        }, on: executor)
+    }
+}
