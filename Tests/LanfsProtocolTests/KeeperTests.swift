@@ -150,7 +150,7 @@ struct KeeperTests {
     }
 
     @Test("named as having acknowledged more than it has, never votes again, also after a restart")
-    func amnesia() {
+    func amnesia() throws {
         var keeper = fixture.keeper()
         let harmless = ChosenEvidence(epoch: 1, ballot: ballot(50), acknowledgedBy: [.zero])
         #expect(keeper.step(fixture.request(.prepare(ballot(5)), chosen: harmless), now: .zero).isYes)
@@ -164,6 +164,11 @@ struct KeeperTests {
         ] {
             #expect(restarted.step(fixture.request(body), now: .seconds(200)).refusal == .amnesiac)
         }
+        let lost = Keeper(
+            server: fixture.servers[0], volume: fixture.volume, recovery: .amnesiac, verifier: fixture.authority, now: .zero)
+        #expect(try KeeperState(encoded: lost.state.encoded) == .amnesiac, "what its journals are to say from now on")
+        var again = fixture.restarted(lost, now: .zero)
+        #expect(again.step(fixture.request(.prepare(ballot(99))), now: .seconds(200)).refusal == .amnesiac)
         var empty = fixture.emptyKeeper()
         #expect(empty.step(fixture.request(.read(known: nil), chosen: evidence), now: .zero).refusal == .amnesiac)
     }

@@ -50,8 +50,7 @@ public struct Keeper<Verifier: RecordVerifier>: Sendable {
         case .state(let recovered):
             state = recovered
         case .amnesiac:
-            state = KeeperState()
-            state.isAmnesiac = true
+            state = .amnesiac
         }
     }
 

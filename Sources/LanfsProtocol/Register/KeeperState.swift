@@ -15,6 +15,14 @@ public struct KeeperState: Equatable, Sendable {
 
     public init() {}
 
+    /// What is left where it cannot be told what was promised. It has to be on disk, in place of what could not be trusted:
+    /// damage that comes later may make that look sound again, and older than what was promised.
+    public static var amnesiac: KeeperState {
+        var state = KeeperState()
+        state.isAmnesiac = true
+        return state
+    }
+
     public var highest: Ballot { max(promised, accepted?.ballot ?? .zero) }
 
     /// The journal keeps empty slots and amnesiac ones as well.
@@ -79,7 +87,7 @@ public enum KeeperRecovery: Equatable, Sendable {
     /// Neither journal was ever written: an empty slot.
     case empty
     case state(KeeperState)
-    /// The journals cannot be trusted to hold all that was promised.
+    /// The journals cannot be trusted to hold all that was promised; from now on they hold `KeeperState.amnesiac`.
     case amnesiac
 
     /// A5: the highest good record of either journal, unless what is damaged might have been acknowledged.

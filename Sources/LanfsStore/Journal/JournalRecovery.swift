@@ -55,6 +55,9 @@ extension KeeperJournal {
             }
             return .empty
         }
+        guard newest.entry.state != KeeperState.amnesiac.encoded else {
+            return .amnesiac(reason: "an earlier start found that they cannot be trusted")
+        }
         // No journal counts this far. Going on from such numbers they could wrap, and the next acknowledged state would
         // look older than this one.
         guard max(newest.sequence, newest.generation) <= UInt64.max / 2 else {

@@ -31,7 +31,7 @@ public final class KeeperJournal: Sendable {
     ///   - isProven: whether a state may have been acknowledged at all. One that cannot was being written when the crash
     ///     came (`append`'s `meanwhile`), and counts as torn.
     ///   - settle: called here for blocks that only the journals may have, and later from `append`.
-    /// - Throws: `StoreError.amnesiac`; disk errors.
+    /// - Throws: `StoreError.amnesiac`, and both journals say so from now on; disk errors.
     public init(
         folders: (FilePath, FilePath), volume: VolumeID, mayBeNew: Bool = true, hash: @escaping BlockHash,
         isProven: StateProof = { _ in true }, settle: @escaping Settle
@@ -42,18 +42,14 @@ public final class KeeperJournal: Sendable {
             try JournalReading(folders.0, volume: volume, hash: hash, isProven: isProven),
             try JournalReading(folders.1, volume: volume, hash: hash, isProven: isProven)
         )
-        recovered = KeeperJournal.decide(readings.0, readings.1)
-        if case .amnesiac(var reason) = recovered {
-            // The vote is lost; blocks in records that are whole need not be.
-            do throws(StoreError) {
-                try settle(KeeperJournal.carried(readings, after: 0, upTo: .max), true)
-            } catch {
-                reason += "; blocks in it cannot be saved: \(error)"
-            }
-            throw .amnesiac(path: folders.0, reason: reason)
+        var found = KeeperJournal.decide(readings.0, readings.1)
+        if !mayBeNew, found == .empty, readings.0.isMissing || readings.1.isMissing {
+            found = .amnesiac(reason: "the journals are gone")
         }
-        if !mayBeNew, recovered == .empty, readings.0.isMissing || readings.1.isMissing {
-            throw .amnesiac(path: folders.0, reason: "the journals are gone")
+        recovered = found
+        if case .amnesiac(let reason) = found {
+            throw .amnesiac(
+                path: folders.0, reason: KeeperJournal.giveUp(readings, reason, folders, volume, hash, settle))
         }
 
         let newest = KeeperJournal.isBehind(readings.0, readings.1) ? readings.1.newest : readings.0.newest
@@ -76,6 +72,38 @@ public final class KeeperJournal: Sendable {
         if !disagree, !readings.0.needsRebuild, !readings.1.needsRebuild { return }
         let order = isBehind(readings.0, readings.1) ? [folders.0, folders.1] : [folders.1, folders.0]
         for folder in order { try JournalFolder.rebuild(folder, with: newest, volume: volume, hash: hash) }
+    }
+
+    /// Leaves both journals with nothing but that the keeper is amnesiac (A5). Were it found out anew at each start, more damage
+    /// could one day make an older state look like the last one acknowledged. Blocks in records that are whole are saved
+    /// before; where that fails all stays as it is. At every step in between `decide` says amnesiac.
+    ///
+    /// - Returns: the reason, and what else went wrong.
+    private static func giveUp(
+        _ readings: (JournalReading, JournalReading), _ reason: String, _ folders: (FilePath, FilePath), _ volume: VolumeID,
+        _ hash: BlockHash, _ settle: Settle
+    ) -> String {
+        let blocks = carried(readings, after: 0, upTo: .max)
+        do throws(StoreError) {
+            if !blocks.isEmpty { try settle(blocks, true) }
+        } catch {
+            return "\(reason); blocks in it cannot be saved: \(error)"
+        }
+        let newest = max(readings.0.newest?.sequence ?? 0, readings.1.newest?.sequence ?? 0)
+        // A number that cannot be (see `decide`) does not wrap to one that can.
+        let sequence = newest == .max ? newest : newest + 1
+        // In file 0, where no first append stands: should it rot in both, nobody takes this for a slot that was never used.
+        let record = JournalReading.Record(
+            generation: 0, sequence: sequence,
+            entry: JournalEntry(state: KeeperState.amnesiac.encoded, settled: sequence))
+        do throws(StoreError) {
+            for folder in [folders.0, folders.1] {
+                try JournalFolder.rebuild(folder, with: record, volume: volume, hash: hash)
+            }
+        } catch {
+            return "\(reason); it cannot be written down: \(error)"
+        }
+        return reason
     }
 
     private static func isBehind(_ first: JournalReading, _ second: JournalReading) -> Bool {

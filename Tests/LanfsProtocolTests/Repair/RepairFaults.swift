@@ -199,8 +199,10 @@ extension RepairWorld {
             let index = random.below(members.count)
             let active = members.filter { $0.state == .active }
             let living = active.count { places[$0.server].map { !servers[$0].isDead } ?? false }
+            let isLiving = places[members[index].server].map { !servers[$0].isDead } ?? false
             if members[index].state == .draining {
-                members[index].state = .active
+                // Nor takes a dead one back into a majority that it would be missing from.
+                if isLiving || living * 2 > active.count + 1 { members[index].state = .active }
             } else if members[index].state == .active, living > replicas + 1, (living - 1) * 2 > active.count - 1 {
                 // Nobody drains so many that the rest is no majority: nobody would be found lost any more (B5).
                 members[index].state = .draining

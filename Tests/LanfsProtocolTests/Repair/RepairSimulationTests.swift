@@ -20,7 +20,10 @@ private func outcome(seed: UInt64, mutant: RepairWorld.Mutant? = nil, counts: in
 struct RepairSimulationTests {
     @Test("keeps every block under loss, partitions, crashes, lost disks, rot, lies and flapping")
     func keepsEveryRule() async {
-        let tally = await simulate("repair", test: "RepairSimulationTests/keepsEveryRule", seeds: 40) { seed, tally in
+        // 21246: a dead server was taken back from draining, and with it the majority that calls servers lost was gone.
+        let tally = await simulate(
+            "repair", test: "RepairSimulationTests/keepsEveryRule", seeds: 40, failedOnce: [21246]
+        ) { seed, tally in
             var world = RepairWorld(seed: seed, mutant: nil)
             defer {
                 tally += world.counts

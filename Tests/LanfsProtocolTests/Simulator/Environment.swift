@@ -18,17 +18,20 @@ private final class Broken: Sendable {
 /// - Parameters:
 ///   - test: "Suite/function", for that command.
 ///   - seeds: unless the environment says otherwise.
+///   - failedOnce: run as well, whatever it says about how many.
 func simulate(
-    _ name: String, test: String, seeds: UInt64, _ run: @escaping @Sendable (UInt64, inout Tally) throws -> Void
+    _ name: String, test: String, seeds: UInt64, failedOnce: [UInt64] = [], _ run: @escaping @Sendable (UInt64, inout Tally) throws -> Void
 ) async -> Tally {
-    let seeds = environment("LANFS_SEED").map { $0..<$0 + 1 } ?? 0..<(environment("LANFS_SEEDS") ?? seeds)
+    let first = 0..<(environment("LANFS_SEEDS") ?? seeds)
+    let seeds = environment("LANFS_SEED").map { [$0] } ?? Array(first) + failedOnce.sorted().filter { !first.contains($0) }
     let broken = Broken()
-    let processors = UInt64(max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+    let processors = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     let tally = await withTaskGroup(of: Tally.self) { group in
         for processor in 0..<processors {
             group.addTask {
                 var tally = Tally()
-                for seed in stride(from: seeds.lowerBound + processor, to: seeds.upperBound, by: Int(processors)) {
+                for index in stride(from: processor, to: seeds.count, by: processors) {
+                    let seed = seeds[index]
                     if let found = broken.first.withLock({ $0 }), found.seed < seed { break }
                     do {
                         try run(seed, &tally)

@@ -5,6 +5,8 @@ struct RegisterWorldOptions {
     enum Mutant: CaseIterable, Sendable {
         case leaseCountedFromReply, everyYesCounts, restartedKeeperGrantsAtOnce
         case singleJournalWithRot, answerBeforeDisk, rolledBackKeeperVotesOn, readTakesLowerOfMixed
+        /// A5: that a keeper lost its memory is found out anew at each start, and written down nowhere.
+        case forgetsAmnesia
         /// L4: a keeper that restarted takes every session for one that joined; a join is acknowledged before the commit; close()
         /// never waits; the lease goes on while somebody
         /// who came waits; or only where nobody waits; an old word makes a holder solo.

@@ -14,6 +14,8 @@ struct SimulatedKeeper {
     /// At most one journal rots between two recoveries: two at once are more than A5 promises to survive undamaged.
     var rottenJournal: Int?
     var isAmnesiac = false
+    /// It has said so: it never votes again (A5).
+    var hasNoVote = false
     /// What its disk held once, should it be put back.
     var image: KeeperState
     /// It was: it will vote no more as soon as it hears what it has lost (A6).
@@ -194,26 +196,30 @@ extension RegisterWorld {
         switch recovery {
         case .state(let state) where !state.isAmnesiac:
             // Invariant 12: a keeper never goes back without AMNESIAC.
+            guard !keepers[index].hasNoVote else { throw Violation("keeper \(index) votes again, although it is amnesiac") }
             let accepted = state.accepted?.ballot ?? .zero
             guard state.highest >= keepers[index].shownPromise, accepted >= keepers[index].shownAccepted else {
                 throw Violation("keeper \(index) came back with less than it had shown")
             }
-            for journal in 0..<2 { keepers[index].journals[journal].restart(with: state, now: now) }
             keepers[index].image = state
             if let record = state.accepted { try oracle.accepted(record, in: 1, by: index) }
         case .state, .amnesiac:
             guard keepers[index].isAmnesiac || keepers[index].isRolledBack else { throw Violation("keeper \(index) lost its memory for no reason") }
+            keepers[index].hasNoVote = true
         case .empty:
             throw Violation("keeper \(index) forgot that it was ever initialized")
         }
         // Rot in both journals does not always show: writes may have replaced the bad records since.
-        if case .state = recovery { keepers[index].isAmnesiac = false }
+        if !keepers[index].hasNoVote { keepers[index].isAmnesiac = false }
         keepers[index].rottenJournal = nil
         let local = keepers[index].clock.local(now)
         keepers[index].core = Keeper(
             server: keepers[index].server, volume: volume, recovery: recovery, verifier: SimulatedAuthority(),
             timing: timing, now: options.mutant == .restartedKeeperGrantsAtOnce ? local - timing.length : local)
         keepers[index].core.mutants = keeperMutants(isRestarted: true)
+        if options.mutant != .forgetsAmnesia || !keepers[index].hasNoVote {
+            for journal in 0..<2 { keepers[index].journals[journal].restart(with: keepers[index].core.state, now: now) }
+        }
         keepers[index].isUp = true
         keepers[index].allOnDiskAt = now
     }
