@@ -12,8 +12,8 @@ extension Volume {
         update { $0.nodes.insert(missing.ref, node) }
     }
 
-    func fetchNode(_ missing: MissingNode) async throws(VolumeError) -> Node {
-        let payload = try await blocks.frames(missing.ref)[0]
+    func fetchNode(_ missing: MissingNode, within patience: Duration? = nil) async throws(VolumeError) -> Node {
+        let payload = try await blocks.frames(missing.ref, within: patience)[0]
         do throws(DecodingError) {
             return try Node(decoding: payload, for: missing)
         } catch {
@@ -54,26 +54,15 @@ extension Volume {
             update { $0.failure = .ioError }
             throw error
         }
-        var sets: [ChangeSet] = []
-        var changeBlocks: [(block: BlockID, length: UInt32)] = []
-        var next = contents.newestChange
-        while let ref = next {
-            do {
-                let set = try ChangeSet(joining: try await blocks.frames(ref))
-                sets.append(set)
-                next = set.previous
-            } catch let error as VolumeError {
-                throw error
-            } catch {
-                throw .damaged("change block \(ref.block.hex.prefix(16)) (\(error))")
-            }
-            changeBlocks.append((ref.block, ref.length))
-            guard sets.count <= 1 << 16 else { throw .damaged("the chain of change blocks, which does not end,") }
+        // A snapshot stays what it is; only who has the volume's blocks goes on.
+        guard !current({ $0.showsSnapshot }) else {
+            update { $0.chain = CommitChain(record: record, contents: contents) }
+            return remember(record)
         }
+        let (changes, changeBlocks) = try await changes(since: contents)
         let chain = CommitChain(
-            record: record, contents: contents, changeBlocks: changeBlocks.reversed(),
+            record: record, contents: contents, changeBlocks: changeBlocks,
             nextNumber: contents.transaction.incarnation == incarnation ? contents.transaction.number + 1 : 1)
-        let changes = sets.reversed().flatMap(\.changes)
         try await runToEnd { (state) throws(Pause) in
             var tree = Tree(root: contents.tree)
             do throws(MissingNode) {
@@ -95,6 +84,29 @@ extension Volume {
             state.changedElsewhere.formUnion(state.lookups.keys)
         }
         remember(record)
+    }
+
+    /// What the change blocks of a root say, the oldest first.
+    func changes(
+        since contents: RootContents, within patience: Duration? = nil
+    ) async throws(VolumeError) -> ([Change], [ChangeBlock]) {
+        var sets: [ChangeSet] = []
+        var blocks: [ChangeBlock] = []
+        var next = contents.newestChange
+        while let ref = next {
+            do {
+                let set = try ChangeSet(joining: try await self.blocks.frames(ref, within: patience))
+                blocks.append(ChangeBlock(block: ref.block, length: ref.length, base: max(1, set.sequence) - 1))
+                next = set.previous
+                sets.append(set)
+            } catch let error as VolumeError {
+                throw error
+            } catch {
+                throw .damaged("change block \(ref.block.hex.prefix(16)) (\(error))")
+            }
+            guard sets.count <= 1 << 16 else { throw .damaged("the chain of change blocks, which does not end,") }
+        }
+        return (sets.reversed().flatMap(\.changes), blocks.reversed())
     }
 }
 

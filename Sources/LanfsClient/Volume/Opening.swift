@@ -178,6 +178,7 @@ extension Volume {
             for await event in register.events { self?.note(event) }
         }
         try await load(record)
+        if let name = options.snapshot { try await show(snapshot: name) }
         try await refreshRoom()
         servers.rememberAddresses()
         if !options.readOnly {
