@@ -108,11 +108,12 @@ extension Volume {
             try? await self.runToEnd { (state) throws(Pause) in
                 try state.read { (transaction) throws(Interruption) in
                     let watch = try transaction.recoveryWatch(of: newest.id)
-                    let members = config.servers.filter { $0.state != .gone }.map(\.server)
+                    // Before anybody has looked: who votes here has followed.
+                    let members = config.servers.filter { $0.state != .gone && !config.keepers.members.contains($0.server) }
                     return VolumeStatus.Recovery(
                         snapshots: try transaction.pinnedRoots().map(\.name),
                         holdsBack: try transaction.recoveryHold(after: recoveries).isInForce,
-                        awaited: watch?.awaited ?? members)
+                        awaited: watch?.awaited ?? members.map(\.server))
                 }
             }
         }

@@ -45,7 +45,7 @@ struct RemoveOptions: Equatable, Sendable {
         if snapshot != nil, let operand = parsed.operands.first {
             throw parsed.error("--snapshot drops a whole snapshot; leave out \(operand.quoted)")
         }
-        if snapshot == nil, parsed.operands.isEmpty { throw parsed.error("missing PATH") }
+        if snapshot == nil, parsed.operands.isEmpty { throw parsed.error("missing PATH, as in '\(Self.command.examples[0].line)'") }
         for index in parsed.operands.indices {
             let path: VolumePath = try parsed.operand(index, "PATH")
             guard !path.components.isEmpty else {

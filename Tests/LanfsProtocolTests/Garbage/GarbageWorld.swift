@@ -1,6 +1,7 @@
 @testable import LanfsProtocol
 
-/// Clients that upload, commit, die and collect, and one server, whose messages arrive in any order, late and twice.
+/// Clients that upload, commit, die and collect, and servers that are one, whose messages arrive in any order, late and twice;
+/// until a recovery by force makes two sides of them (`GarbageWorld+Recovery.swift`).
 /// Roots are chosen one after the other, as the register sees to; what is deleted is gone at once, which is harder than
 /// the quarantine of the real server (G7).
 struct GarbageWorld {
