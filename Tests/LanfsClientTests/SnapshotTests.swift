@@ -37,16 +37,20 @@ import Testing
 
     @Test func `is a snapshot once its servers come back, whatever was deleted and collected meanwhile`() async throws {
         let cluster = Cluster(members: .hasty)
-        var volume = try await cluster.make(of: 0..<3, keepers: 3, copies: 2)
+        var volume = try await cluster.make(of: 0..<3, keepers: 3, copies: 3)
         let servers = (0..<3).map(cluster.identity)
-        // The one that will be left has a copy of everything that it hears of.
+        // The one that will be left has a copy of everything that it hears of: at first all have, and then it is the largest.
         try await volume.changeServers { config in
             for index in config.servers.indices { config.servers[index].weight = config.servers[index].server == servers[0] ? .max : 1 }
         }
         try await volume.put(pattern(300_000), as: "shared")
         try await volume.save().get()
         let shared = try await blocks(of: "shared", volume)
-        try await eventually { try await Set(cluster.copies(of: volume, at: [servers[0]]).keys).isSuperset(of: shared) }
+        try await eventually {
+            let theirs = try await cluster.copies(of: volume, at: Array(servers[1...])).keys
+            return try await Set(cluster.copies(of: volume, at: [servers[0]]).keys).isSuperset(of: theirs)
+        }
+        try await volume.keepCopies(2)
         await cluster.stop(0)
         try await volume.put(pattern(2_000_000), as: "beyond")
         try await volume.save().get()
