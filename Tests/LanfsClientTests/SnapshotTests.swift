@@ -50,7 +50,7 @@ import Testing
             let theirs = try await cluster.copies(of: volume, at: Array(servers[1...])).keys
             return try await Set(cluster.copies(of: volume, at: [servers[0]]).keys).isSuperset(of: theirs)
         }
-        try await volume.keepCopies(2)
+        await volume.keepCopies(2)
         await cluster.stop(0)
         try await volume.put(pattern(2_000_000), as: "beyond")
         try await volume.save().get()
