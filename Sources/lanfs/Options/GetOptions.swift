@@ -35,7 +35,8 @@ struct GetOptions: Equatable, Sendable {
             .init(metavar: "SOURCE", count: .oneOrMore, completion: .nothing),
             .init(metavar: "TARGET", count: .optional, completion: .file),
         ],
-        options: [recursiveFlag.row, forceFlag.row, ClientOptions.snapshotOption.row, CommonOptions.json.row] + ClientOptions.rows + CommonOptions.rows,
+        options: [recursiveFlag.row, forceFlag.row, ClientOptions.snapshotOption.row, CommonOptions.json.row]
+            + ClientOptions.rows + CommonOptions.rows,
         examples: [
             .init(line: "lanfs get isos/big.iso", meaning: "one file, into the current folder"),
             .init(line: "lanfs get -r Photos /mnt/backup/", meaning: "a folder, into another one"),
