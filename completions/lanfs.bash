@@ -82,13 +82,14 @@ _lanfs()
             esac
             ;;
         mount)
-            options='--serve -d --data-dir -c --capacity -f --foreground -o --options -r --read-only --create --replicas --recover-force --cache-memory -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose -h --help --version'
-            values=' -d --data-dir -c --capacity -o --options --replicas --cache-memory -k --key -u --user -s --server --discovery-port --timeout '
+            options='--serve -d --data-dir -c --capacity -f --foreground -o --options -r --read-only --snapshot --create --replicas --recover-force --cache-memory -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose -h --help --version'
+            values=' -d --data-dir -c --capacity -o --options --snapshot --replicas --cache-memory -k --key -u --user -s --server --discovery-port --timeout '
             operands=(folders)
             case $option in
                 -d | --data-dir) _lanfs_paths -d; return ;;
                 -c | --capacity) :; return ;;
                 -o | --options) _lanfs_mount_words; return ;;
+                --snapshot) :; return ;;
                 --replicas) :; return ;;
                 --cache-memory) :; return ;;
                 -k | --key) _lanfs_keys; return ;;
@@ -112,10 +113,11 @@ _lanfs()
             esac
             ;;
         get)
-            options='-r --recursive -f --force --json -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose -h --help --version'
-            values=' -k --key -u --user -s --server --discovery-port --timeout '
+            options='-r --recursive -f --force --snapshot --json -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose -h --help --version'
+            values=' --snapshot -k --key -u --user -s --server --discovery-port --timeout '
             operands=(nothing files)
             case $option in
+                --snapshot) :; return ;;
                 -k | --key) _lanfs_keys; return ;;
                 -u | --user) :; return ;;
                 -s | --server) _lanfs_words "$(compgen -A hostname)"; return ;;
@@ -124,10 +126,11 @@ _lanfs()
             esac
             ;;
         ls)
-            options='-l --long -R --recursive -a --all -h --human-readable -1 --one-per-line --json -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose --help --version'
-            values=' -k --key -u --user -s --server --discovery-port --timeout '
+            options='-l --long -R --recursive -a --all -h --human-readable -1 --one-per-line --snapshot --json -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose --help --version'
+            values=' --snapshot -k --key -u --user -s --server --discovery-port --timeout '
             operands=(nothing)
             case $option in
+                --snapshot) :; return ;;
                 -k | --key) _lanfs_keys; return ;;
                 -u | --user) :; return ;;
                 -s | --server) _lanfs_words "$(compgen -A hostname)"; return ;;
@@ -136,10 +139,11 @@ _lanfs()
             esac
             ;;
         rm)
-            options='-r --recursive -f --force -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose -h --help --version'
-            values=' -k --key -u --user -s --server --discovery-port --timeout '
+            options='-r --recursive -f --force --snapshot -k --key -u --user -s --server --discovery-port --timeout -q --quiet -v --verbose -h --help --version'
+            values=' --snapshot -k --key -u --user -s --server --discovery-port --timeout '
             operands=(nothing)
             case $option in
+                --snapshot) :; return ;;
                 -k | --key) _lanfs_keys; return ;;
                 -u | --user) :; return ;;
                 -s | --server) _lanfs_words "$(compgen -A hostname)"; return ;;

@@ -70,6 +70,7 @@ complete -c lanfs -n '__lanfs_command_is mount' -s c -l capacity -x -d 'with --s
 complete -c lanfs -n '__lanfs_command_is mount' -s f -l foreground -d 'stay in the foreground'
 complete -c lanfs -n '__lanfs_command_is mount' -s o -l options -x -a '(__fish_complete_list , __lanfs_mount_words)' -d 'mount options, as in fstab'
 complete -c lanfs -n '__lanfs_command_is mount' -s r -l read-only -d 'mount read-only'
+complete -c lanfs -n '__lanfs_command_is mount' -l snapshot -x -d 'show a snapshot that a recovery left behind'
 complete -c lanfs -n '__lanfs_command_is mount' -l create -d 'make the volume if no server knows it'
 complete -c lanfs -n '__lanfs_command_is mount' -l replicas -x -d 'copies of each block (2 in a new volume)'
 complete -c lanfs -n '__lanfs_command_is mount' -l recover-force -d 'go on although servers that vote are lost for good'
@@ -103,6 +104,7 @@ complete -c lanfs -n '__lanfs_command_is put' -F
 
 complete -c lanfs -n '__lanfs_command_is get' -s r -l recursive -d 'copy folders with all they contain'
 complete -c lanfs -n '__lanfs_command_is get' -s f -l force -d 'replace files that exist'
+complete -c lanfs -n '__lanfs_command_is get' -l snapshot -x -d 'show a snapshot that a recovery left behind'
 complete -c lanfs -n '__lanfs_command_is get' -l json -d 'write the result as JSON on standard output'
 complete -c lanfs -n '__lanfs_command_is get' -s k -l key -r -F -a '(__lanfs_keys)' -d 'use this key, a name or a file (default: default)'
 complete -c lanfs -n '__lanfs_command_is get' -s u -l user -x -d 'derive the key from NAME and a password instead'
@@ -120,6 +122,7 @@ complete -c lanfs -n '__lanfs_command_is ls' -s R -l recursive -d 'list folders 
 complete -c lanfs -n '__lanfs_command_is ls' -s a -l all -d 'show names that start with a dot'
 complete -c lanfs -n '__lanfs_command_is ls' -s h -l human-readable -d 'with -l: sizes as 1.5M instead of bytes'
 complete -c lanfs -n '__lanfs_command_is ls' -s 1 -l one-per-line -d 'one name a line, also on a terminal'
+complete -c lanfs -n '__lanfs_command_is ls' -l snapshot -x -d 'show a snapshot that a recovery left behind'
 complete -c lanfs -n '__lanfs_command_is ls' -l json -d 'write the result as JSON on standard output'
 complete -c lanfs -n '__lanfs_command_is ls' -s k -l key -r -F -a '(__lanfs_keys)' -d 'use this key, a name or a file (default: default)'
 complete -c lanfs -n '__lanfs_command_is ls' -s u -l user -x -d 'derive the key from NAME and a password instead'
@@ -133,6 +136,7 @@ complete -c lanfs -n '__lanfs_command_is ls' -l version -d 'show the version and
 
 complete -c lanfs -n '__lanfs_command_is rm' -s r -l recursive -d 'delete folders with all they contain'
 complete -c lanfs -n '__lanfs_command_is rm' -s f -l force -d 'what does not exist is no error'
+complete -c lanfs -n '__lanfs_command_is rm' -l snapshot -x -d 'drop this snapshot instead of deleting files'
 complete -c lanfs -n '__lanfs_command_is rm' -s k -l key -r -F -a '(__lanfs_keys)' -d 'use this key, a name or a file (default: default)'
 complete -c lanfs -n '__lanfs_command_is rm' -s u -l user -x -d 'derive the key from NAME and a password instead'
 complete -c lanfs -n '__lanfs_command_is rm' -s s -l server -x -a '(__fish_print_hostnames)' -d 'also ask this server; may be repeated'

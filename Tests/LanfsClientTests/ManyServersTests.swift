@@ -97,13 +97,14 @@ final class Cluster: Sendable {
 
     /// - Parameter joins: whether servers that are found are taken in.
     func open(
-        at numbers: [Int], create: Bool = false, joins: Bool = false, copies: Int? = nil, timeout: Duration? = nil,
+        at numbers: [Int], create: Bool = false, joins: Bool = false, copies: Int? = nil, timeout: Duration? = nil, snapshot: String? = nil,
         recovery: (@Sendable (RecoveryNotice) -> Bool)? = nil
     ) async throws -> Volume {
         var options = VolumeOptions()
         options.recovery = recovery
         options.replicas = copies
         options.timeout = timeout
+        options.snapshot = snapshot
         let places = places().filter { place in numbers.contains { identity($0) == place.server } }
         return try await Volume.open(
             key: laboratory.key, at: places, create: create, options: options,

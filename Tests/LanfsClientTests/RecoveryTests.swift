@@ -1,4 +1,4 @@
-import LanfsLocal
+import LanfsFileSystem
 import LanfsProtocol
 import LanfsServer
 import NIOPosix
@@ -160,10 +160,12 @@ import Testing
         try await volume.setDraining(false, cluster.identity(1))
         try await volume.tendMembership()
         try await volume.save().get()
-        let folder = cluster.laboratory.directories.state(ofVolume: volume.id.hex)
-        let name = "left-behind-\(further.sequence)-\(further.hash(VolumeSigner(key: volume.key.signingKey)).hex.prefix(16))"
-        let kept = try #require(try PrivateFile.read(folder.appending(name), limit: 4096))
-        #expect(try RootRecord(encoded: kept) == further)
+        #expect(try await volume.pinnedRoots() == [PinnedRoot(further, further.hash(VolumeSigner(key: volume.key.signingKey)))])
+        // Looking again pins it no second time, and its keeper is one of this side now.
+        try await volume.tendMembership()
+        #expect(try await volume.pinnedRoots().count == 1)
+        let recovery = try #require(volume.current { $0.chain.contents.recoveries.newest })
+        #expect(try await volume.recoveryWatch(of: recovery)?.isOver == true)
         #expect(volume.current { $0.chain.record.newestConfig }.keepers.members.count == 2)
         #expect(try await volume.close() == nil)
         await cluster.stopAll()

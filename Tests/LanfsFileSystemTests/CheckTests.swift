@@ -96,7 +96,7 @@ struct CheckTests {
         },
         Wound(testDescription: "a live block on the dead list") { volume, _, _, _ in
             let block = try volume.read { (tree) throws(Interruption) in try tree.blocks(limit: 1) }[0].block
-            volume.apply([Change(key: RecordKey.dead(sequence: 4, block).key, value: [1])])
+            volume.apply([Change(key: RecordKey.dead(sequence: 4, block).key, value: [1] + [UInt8](repeating: 0, count: 8))])
         },
         Wound(testDescription: "a trim of what is in use") { volume, file, _, _ in
             volume.apply([Change(key: RecordKey.trim(file, generation: 0).key, value: [1])])

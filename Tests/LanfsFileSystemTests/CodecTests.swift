@@ -24,6 +24,7 @@ struct CodecTests {
             .attribute(1, name: [97], piece: 0), .attribute(1, name: [97], piece: 1),
             .attribute(1, name: [97, 1], piece: 0), .orphan(Incarnation(high: 1, low: 0), 5), .trim(1, generation: 0),
             .usage(.zero), .dead(sequence: 1, .zero), .dead(sequence: 2, .zero),
+            .pinnedRoot(sequence: 1, .zero), .pinnedRoot(sequence: 2, .zero), .recovery(1), .recovery(256),
         ]
         #expect(keys.map(\.key) == keys.map(\.key).sorted())
     }
@@ -32,7 +33,7 @@ struct CodecTests {
         let number = generator.next() >> UInt64(generator.below(64))
         let small = UInt32(truncatingIfNeeded: number)
         let block = BlockID(word0: number, word1: generator.next(), word2: 3, word3: 4)
-        switch generator.below(9) {
+        switch generator.below(11) {
         case 0: return .superblock
         case 1: return .inode(number)
         case 2: return .entry(parent: number, name: generator.bytes(generator.below(256)))
@@ -43,6 +44,8 @@ struct CodecTests {
         case 5: return .orphan(Incarnation(high: generator.next(), low: number), number)
         case 6: return .trim(number, generation: small)
         case 7: return .usage(block)
+        case 8: return .recovery(number)
+        case 9: return .pinnedRoot(sequence: number, RecordHash(word0: number, word1: 1, word2: 2, word3: 3))
         default: return .dead(sequence: number, block)
         }
     }
@@ -104,7 +107,7 @@ struct CodecTests {
             _ = try? Extent(decoding: bytes)
             _ = try? BlockUsage(decoding: bytes)
             _ = try? InodeRecord(decoding: bytes, of: 1)
-            if !bytes.isEmpty { bytes[0] = generator.pick([1, 0x10, 0x20, 0x30, 0x40, 0x50, 0x58, 0x60, 0x68, 0x80]) }
+            if !bytes.isEmpty { bytes[0] = generator.pick([1, 0x10, 0x20, 0x30, 0x40, 0x50, 0x58, 0x60, 0x68, 0x70, 0x78, 0x80]) }
             if let key = RecordKey(Key(bytes)) { #expect(key.key == Key(bytes)) }
         }
     }

@@ -107,6 +107,21 @@ struct OptionStructTests {
         #expect(refusal("rm", "") == "PATH: a path in the volume must not be empty; write / for the volume's root")
     }
 
+    @Test("snapshots are shown by what reads, and dropped by rm")
+    func snapshots() throws {
+        guard case .list(let list) = try invoke("ls", "--snapshot", "7-aa"),
+            case .get(let get) = try invoke("get", "--snapshot=7-aa", "a"),
+            case .remove(let remove) = try invoke("rm", "--snapshot", "7-aa")
+        else { throw Failure("not ls, get and rm") }
+        #expect([list.snapshot, get.snapshot, remove.snapshot].allSatisfy { $0?.text == "7-aa" } && remove.paths.isEmpty)
+        #expect(refusal("rm", "--snapshot", "7-aa", "a") == "--snapshot drops a whole snapshot; leave out 'a'")
+        let shown = try mount("/mnt", "--snapshot", "7-aa")
+        #expect(shown.readOnly && shown.snapshot?.text == "7-aa")
+        #expect(
+            refusal("mount", "/mnt", "--snapshot", "7-aa", "--recover-force")
+                == "--snapshot and --recover-force cannot be used together")
+    }
+
     @Test("serve")
     func serve() throws {
         guard case .serve(let plain) = try invoke("serve") else { throw Failure("not serve") }

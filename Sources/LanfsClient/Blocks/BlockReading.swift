@@ -5,7 +5,9 @@ import NIOCore
 
 extension BlockPool {
     /// The opened frames of a run: each of `Limits.chunkSize` but the last.
-    func frames(_ run: FrameRef) async throws(VolumeError) -> [[UInt8]] {
+    ///
+    /// - Parameter patience: servers that are away are waited for no longer, nor than the pool's own time.
+    func frames(_ run: FrameRef, within patience: Duration? = nil) async throws(VolumeError) -> [[UInt8]] {
         let size = UInt32(Limits.sealedChunkSize)
         var frames: [FrameRef] = []
         var offset: UInt32 = 0
@@ -16,11 +18,11 @@ extension BlockPool {
                     offset: run.offset + offset, length: min(size, run.length - offset)))
             offset += size
         }
-        return try await self.frames(of: frames)
+        return try await self.frames(of: frames, within: patience)
     }
 
     /// Opened frames that lie one after the other in one block, fetched in one request.
-    func frames(of frames: [FrameRef]) async throws(VolumeError) -> [[UInt8]] {
+    func frames(of frames: [FrameRef], within patience: Duration? = nil) async throws(VolumeError) -> [[UInt8]] {
         guard let first = frames.first else { return [] }
         let length = frames.reduce(0) { $0 + Int($1.length) }
         guard length <= Limits.blockSize else { throw .damaged("the reference to block \(first.block.hex.prefix(16))") }
@@ -29,7 +31,7 @@ extension BlockPool {
         }
         let request = Request.get(block: first.block, offset: first.offset, length: UInt32(length))
         if let alone = servers.alone { return try open(frames, in: try await ask(request, of: alone)) }
-        return try await fetch(frames, request)
+        return try await fetch(frames, request, within: [timeout, patience].compactMap { $0 }.min())
     }
 
     private func open(_ frames: [FrameRef], in reply: Reply) throws(VolumeError) -> [[UInt8]] {
@@ -68,9 +70,11 @@ extension BlockPool {
 
     /// Reads the copies one after the other until one opens: the next is asked when the one before fails, or is late. What
     /// only a server that is away may have is waited for.
-    private func fetch(_ frames: [FrameRef], _ request: Request) async throws(VolumeError) -> [[UInt8]] {
+    private func fetch(
+        _ frames: [FrameRef], _ request: Request, within patience: Duration?
+    ) async throws(VolumeError) -> [[UInt8]] {
         let block = frames[0].block
-        let deadline = timeout.map { ContinuousClock.now + $0 }
+        let deadline = patience.map { ContinuousClock.now + $0 }
         var failures: [ServerID: VolumeError] = [:]
         var waitsSince: ContinuousClock.Instant?
         defer { if waitsSince != nil { absence.end() } }

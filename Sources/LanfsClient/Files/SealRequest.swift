@@ -27,9 +27,10 @@ extension VolumeState {
     /// The chunks of `request` are sealed as the frames of `block`, in order: the tree now names them there. A chunk that
     /// was changed or dropped meanwhile keeps its newer fate; its frame is dead from the start.
     mutating func adopt(_ block: SealedBlock, for request: SealRequest) throws(Pause) {
+        let made = chain.record.sequence
         let current = request.pieces.map { dirty[$0.inode]?[$0.chunk]?.version == $0.version }
         try changeUncounted { (transaction) throws(Interruption) in
-            try transaction.registerBlock(block.id, length: UInt32(block.bytes.readableBytes), kind: .data)
+            try transaction.registerBlock(block.id, length: UInt32(block.bytes.readableBytes), kind: .data, made: made)
             var index = 0
             while index < request.pieces.count {
                 guard current[index] else {

@@ -29,7 +29,9 @@ extension Volume {
                 state.auditedRoot = nil
             }
         }
+        try await lookWhoComesBack()
         let snapshot = try await raiseGCEpoch()
+        let (hold, pinned) = try await whatElseIsKept(by: snapshot)
         var report = AuditReport()
         var after: BlockID?
         var isFirst = true
@@ -47,6 +49,11 @@ extension Volume {
             guard isFirst || collection.candidateCount > 0 else { break }
             isFirst = false
             try await mark(snapshot, in: &collection)
+            // What of them cannot be read ends it all, as with the root itself: nobody knows what hangs below. A person who
+            // misses the space more than the snapshot drops that.
+            for root in pinned { try await mark(root, in: &collection, counts: false) }
+            // G5, M3: a root that may still come back marks nothing.
+            guard hold.allowsSweeping else { continue }
             let unreached = collection.unreached()
             for batch in stride(from: 0, to: unreached.count, by: 1000) {
                 let ids = Array(unreached[batch..<min(batch + 1000, unreached.count)])
@@ -81,18 +88,22 @@ extension Volume {
 
     /// Marks all that the root reaches: the nodes of its stored tree, what the leaves refer to, the change blocks since,
     /// and what those refer to, which is in the nodes that are not stored yet.
-    private func mark(_ root: AuditedRoot, in collection: inout GarbageCollection) async throws(VolumeError) {
+    ///
+    /// - Parameter counts: what it says of the use of blocks is of now.
+    private func mark(
+        _ root: AuditedRoot, in collection: inout GarbageCollection, counts: Bool = true
+    ) async throws(VolumeError) {
         for block in root.changeBlocks { collection.mark(block) }
-        try await walk(Tree(root: root.contents.tree)) { (nodes) throws(VolumeError) in
-            try self.mark(nodes, in: &collection)
+        try await walk(Tree(root: root.contents.tree), within: root.patience) { (nodes) throws(VolumeError) in
+            try self.mark(nodes, in: &collection, counts)
         }
-        try await walk(root.tree, skippingStored: true) { (nodes) throws(VolumeError) in
-            try self.mark(nodes, in: &collection)
+        try await walk(root.tree, skippingStored: true, within: root.patience) { (nodes) throws(VolumeError) in
+            try self.mark(nodes, in: &collection, counts)
         }
     }
 
     private func mark(
-        _ nodes: [(place: TreeWalk.Place, node: Node)], in collection: inout GarbageCollection
+        _ nodes: [(place: TreeWalk.Place, node: Node)], in collection: inout GarbageCollection, _ counts: Bool
     ) throws(VolumeError) {
         var usages: [(block: BlockID, usage: BlockUsage?)] = []
         for (place, node) in nodes {
@@ -104,7 +115,7 @@ extension Volume {
                 } catch {
                     failure = error
                 }
-                if let noted = BlockUsage.noted(by: key, value) { usages.append(noted) }
+                if counts, let noted = BlockUsage.noted(by: key, value) { usages.append(noted) }
             }
             if let failure { throw .damaged("a tree node (\(failure))") }
         }
@@ -119,4 +130,6 @@ struct AuditedRoot: Sendable {
     let changeBlocks: [BlockID]
     /// The same state as in memory: its unstored nodes are what the change blocks say.
     let tree: Tree
+    /// A root that is only kept may well be on servers that are away: nothing else should wait for those.
+    var patience: Duration?
 }

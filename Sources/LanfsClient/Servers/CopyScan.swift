@@ -17,6 +17,7 @@ extension Volume {
             do throws(VolumeError) {
                 proof.begin()
                 try await scan(root, &proof)
+                for pinned in try await whatElseIsKept(by: root).pinned { try await scan(pinned, &proof) }
                 proof.end()
                 return true
             } catch {
@@ -62,7 +63,7 @@ extension Volume {
     private func scan(_ root: AuditedRoot, _ proof: inout CopyProof) async throws(VolumeError) {
         for block in root.changeBlocks { proof.reach(block) }
         for (tree, isNewest) in [(Tree(root: root.contents.tree), false), (root.tree, true)] {
-            try await walk(tree) { (nodes) throws(VolumeError) in
+            try await walk(tree, within: root.patience) { (nodes) throws(VolumeError) in
                 for (place, node) in nodes {
                     if let stored = place.stored { proof.reach(stored.ref.block) }
                     if isNewest { try proof.note(node) }

@@ -44,6 +44,7 @@ extension Volume {
     }
 
     func tendMembership() async throws(VolumeError) {
+        try await lookWhoComesBack()
         try await takeInServers()
         try await followLosses(memberReports())
         try await moveKeepers()
@@ -114,9 +115,11 @@ extension Volume {
         guard next.members != config.keepers.members || isBehind else { return }
         // M2 (1).
         guard !next.members.isEmpty, next.members.allSatisfy(usable.contains) else { return }
-        for server in next.members {
-            if case .record(let record, _)? = standings[server] { try keepLeftBehind(record, of: server) }
-        }
+        // Before their records give way.
+        try await keepLeftBehind(
+            next.members.compactMap { server in
+                if case .record(let record, _)? = standings[server] { (server, record) } else { nil }
+            })
         try await change(.keepers(next, version: config.version))
     }
 }

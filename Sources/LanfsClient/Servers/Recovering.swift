@@ -1,5 +1,4 @@
 import LanfsCrypto
-import LanfsLocal
 import LanfsNetwork
 import LanfsProtocol
 
@@ -109,27 +108,6 @@ extension RegisterQueries {
 }
 
 extension Volume {
-    /// Before a keeper that was away comes into the next epoch, where its record gives way: what a forced recovery left behind
-    /// there is kept on this machine, and people are told.
-    func keepLeftBehind(_ record: RootRecord, of server: ServerID) throws(VolumeError) {
-        let signer = VolumeSigner(key: key.signingKey)
-        let chain = current { $0.chain }
-        // Without a recovery there is one chain of roots, and this is in it.
-        guard chain.contents.recoveries.newest != nil,
-            chain.contents.recoveries.relation(to: RollbackMemory(record, try open(record).recoveries, signer)) != .sameSide
-        else { return }
-        let name = "left-behind-\(record.sequence)-\(record.hash(signer).hex.prefix(16))"
-        let path = directories.state(ofVolume: id.hex).appending(name)
-        do throws(LocalFileError) {
-            try PrivateFile.write(record.encoded, to: path)
-        } catch {
-            throw .local(error)
-        }
-        log.warning(
-            "the server \(fingerprint(of: server.bytes)) comes back with commit \(record.sequence), which is not in the volume since a recovery by force: that went on without it. Its root record is kept",
-            metadata: ["file": "\(path)"])
-    }
-
     /// F1.
     static func check(
         _ record: RootRecord, _ contents: RootContents, against memory: RollbackMemory?, _ options: VolumeOptions,

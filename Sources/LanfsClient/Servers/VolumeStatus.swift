@@ -1,3 +1,4 @@
+import LanfsFileSystem
 import LanfsNetwork
 import LanfsProtocol
 
@@ -25,6 +26,17 @@ public struct VolumeStatus: Sendable {
     public var keeperQuorum: Int
     /// Those that have not left, in the order of their ids.
     public var servers: [Server]
+    /// What recoveries by force left behind, and what for its sake is not freed (M3).
+    public var recovery: Recovery
+
+    public struct Recovery: Sendable {
+        /// Names of snapshots, in the order of their commits.
+        public var snapshots: [String] = []
+        /// Space of data from before the newest recovery is given back by audits only, or not at all.
+        public var holdsBack = false
+        /// Servers that may still come back with something that is not known here: nothing of that data is freed before.
+        public var awaited: [ServerID] = []
+    }
 
     private var memberships: [MembershipStatus] { servers.compactMap { $0.answer?.membership } }
     /// Copies that are to be made, as far as the servers that answered have looked.
@@ -82,7 +94,30 @@ extension Volume {
                     isKeeper: config.keepers.members.contains(member.server),
                     address: servers.lane(of: member.server)?.connection?.address, answer: answers[member.server],
                     health: health)
-            })
+            },
+            recovery: await recoveryStatus(patience: patience))
+    }
+}
+
+extension Volume {
+    /// Nothing when the tree cannot be read in time.
+    private func recoveryStatus(patience: Duration) async -> VolumeStatus.Recovery {
+        let (recoveries, config) = current { ($0.chain.contents.recoveries, $0.chain.record.newestConfig) }
+        guard let newest = recoveries.newest else { return .init() }
+        let status = await patiently(upTo: patience, on: nil) { () -> VolumeStatus.Recovery? in
+            try? await self.runToEnd { (state) throws(Pause) in
+                try state.read { (transaction) throws(Interruption) in
+                    let watch = try transaction.recoveryWatch(of: newest.id)
+                    // Before anybody has looked: who votes here has followed.
+                    let members = config.servers.filter { $0.state != .gone && !config.keepers.members.contains($0.server) }
+                    return VolumeStatus.Recovery(
+                        snapshots: try transaction.pinnedRoots().map(\.name),
+                        holdsBack: try transaction.recoveryHold(after: recoveries).isInForce,
+                        awaited: watch?.awaited ?? members.map(\.server))
+                }
+            }
+        }
+        return status.flatMap { $0 } ?? .init()
     }
 }
 

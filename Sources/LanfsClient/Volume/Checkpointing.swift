@@ -31,13 +31,18 @@ extension Volume {
     func freeDeadBlocks() async throws(VolumeError) {
         let (chain, isWalked) = update { ($0.chain, $0.walkers > 0) }
         guard !isWalked else { return }
-        let dead = try await runToEnd { (state) throws(Pause) in
-            try state.read { (transaction) throws(Interruption) in
-                try transaction.deadBlocks(before: chain.record.sequence + 1, limit: 1024)
+        let (dead, hold) = try await runToEnd { (state) throws(Pause) -> ([DeadBlock], RecoveryHold) in
+            // What no chosen root says yet lets nothing go.
+            guard !state.changesRecovery else { return ([], RecoveryHold(recovery: nil, isOpen: false, pinsRoots: false)) }
+            return try state.read { (transaction) throws(Interruption) in
+                let dead = try transaction.deadBlocks(before: chain.record.sequence + 1, limit: 1024)
+                return (dead, try transaction.recoveryHold(after: chain.contents.recoveries))
             }
         }
         guard !dead.isEmpty else { return }
-        try await blocks.free(dead.map(\.block), gcEpoch: chain.record.gcEpoch)
+        // What is held back is left to the audit, which knows what else may reach it.
+        let free = dead.filter { hold.allowsFreeing(made: $0.made) }.map(\.block)
+        if !free.isEmpty { try await blocks.free(free, gcEpoch: chain.record.gcEpoch) }
         try await runToEnd { (state) throws(Pause) in
             try state.changeUncounted { (transaction) throws(Interruption) in transaction.forgetDead(dead) }
         }
@@ -45,6 +50,11 @@ extension Volume {
 }
 
 extension VolumeState {
+    /// Whether something that concerns a recovery by force is not in a chosen root yet.
+    fileprivate var changesRecovery: Bool {
+        chain.contents.recoveries.newest != nil && (prepared != nil || pending.keys.contains(where: concernsRecovery))
+    }
+
     /// Continues from a checkpoint that holds the state of the last commit.
     mutating func install(_ checkpoint: Checkpoint, blocks: [SealedBlock]) throws(Pause) {
         let since = pending.map { Change(key: $0.key, value: $0.value) }
@@ -53,18 +63,18 @@ extension VolumeState {
         } catch {
             throw .node(error)
         }
-        let superseded = chain.changeBlocks
+        let (superseded, made) = (chain.changeBlocks, chain.record.sequence)
         try changeUncounted { (transaction) throws(Interruption) in
             for block in blocks {
                 let length = UInt32(block.bytes.readableBytes)
-                try transaction.registerBlock(block.id, length: length, kind: .tree)
+                try transaction.registerBlock(block.id, length: length, kind: .tree, made: made)
                 for frame in block.frames { try transaction.retain(frame, kind: .tree) }
             }
             for frame in checkpoint.freed { try transaction.release(frame) }
             // What a change block says is in the tree now: it is dead from the commit on that names this checkpoint.
-            for (block, length) in superseded {
-                try transaction.registerBlock(block, length: length, kind: .changes)
-                try transaction.discardUnusedBlock(block)
+            for change in superseded {
+                try transaction.registerBlock(change.block, length: change.length, kind: .changes, made: change.base)
+                try transaction.discardUnusedBlock(change.block)
             }
         }
         chain.contents.tree = checkpoint.root

@@ -78,7 +78,7 @@ extension Volume {
         var contents = chain.contents
         contents.transaction = TransactionID(incarnation: incarnation, number: chain.nextNumber)
         var blocks: [SealedBlock] = []
-        var changeBlocks: [(block: BlockID, length: UInt32)] = []
+        var changeBlocks: [ChangeBlock] = []
         for var set in ChangeSet(sequence: chain.record.sequence + 1, previous: nil, changes: changes).split() {
             set.previous = contents.newestChange
             let payloads = set.payloads()
@@ -86,7 +86,8 @@ extension Volume {
             contents.newestChange = block.run(first: 0, count: payloads.count)
             contents.changesSinceCheckpoint += 1
             blocks.append(block)
-            changeBlocks.append((block.id, UInt32(block.bytes.readableBytes)))
+            changeBlocks.append(
+                ChangeBlock(block: block.id, length: UInt32(block.bytes.readableBytes), base: chain.record.sequence))
         }
         return PreparedCommit(
             operations: cut.operations, contents: contents, blocks: blocks, changeBlocks: changeBlocks,

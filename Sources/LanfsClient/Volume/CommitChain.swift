@@ -7,7 +7,7 @@ struct CommitChain {
     var record: RootRecord
     var contents: RootContents
     /// Change blocks since the checkpoint; the next checkpoint frees them.
-    var changeBlocks: [(block: BlockID, length: UInt32)] = []
+    var changeBlocks: [ChangeBlock] = []
     /// The tree as of that root, while changes wait for a checkpoint.
     var tree: Tree?
     /// The number of this client's next commit (T5).
@@ -25,6 +25,14 @@ struct CommitChain {
     var wantsCheckpoint: Bool { changeBlocks.count >= 128 || changeBlocks.reduce(0) { $0 + Int($1.length) } >= 4 << 20 }
 }
 
+/// A block with the changes of a commit.
+struct ChangeBlock: Sendable {
+    let block: BlockID
+    let length: UInt32
+    /// Of the root that its commit was made on.
+    let base: UInt64
+}
+
 /// Everything one commit consists of, kept until its outcome is known (P5).
 struct PreparedCommit: Sendable {
     /// The operations it covers are those up to this one.
@@ -32,7 +40,7 @@ struct PreparedCommit: Sendable {
     let contents: RootContents
     /// The change blocks; everything else it refers to is in the pool already.
     let blocks: [SealedBlock]
-    let changeBlocks: [(block: BlockID, length: UInt32)]
+    let changeBlocks: [ChangeBlock]
     /// The tree as of this commit, for a checkpoint.
     let tree: Tree
     /// Of the root it makes: that of its base, or one more for an audit (G4).

@@ -12,8 +12,8 @@ extension Volume {
         update { $0.nodes.insert(missing.ref, node) }
     }
 
-    func fetchNode(_ missing: MissingNode) async throws(VolumeError) -> Node {
-        let payload = try await blocks.frames(missing.ref)[0]
+    func fetchNode(_ missing: MissingNode, within patience: Duration? = nil) async throws(VolumeError) -> Node {
+        let payload = try await blocks.frames(missing.ref, within: patience)[0]
         do throws(DecodingError) {
             return try Node(decoding: payload, for: missing)
         } catch {
@@ -54,10 +54,16 @@ extension Volume {
             update { $0.failure = .ioError }
             throw error
         }
+        // A snapshot stays what it is; only who has the volume's blocks goes on.
+        guard !current({ $0.showsSnapshot }) else {
+            update { $0.chain = CommitChain(record: record, contents: contents) }
+            return remember(record)
+        }
         let news = try await changes(from: contents.newestChange, after: base.contents)
         // After another client's turn that is a commit or two, on top of what is here.
         guard try await !append(news, of: record, contents, to: base) else { return remember(record) }
-        let all = news.isAfterBase && base.contents.newestChange != nil ? try await changes(from: contents.newestChange, after: nil) : news
+        let isWhole = !news.isAfterBase || base.contents.newestChange == nil
+        let all = isWhole ? news : try await changes(from: contents.newestChange)
         let foreign = try await runToEnd { (state) throws(Pause) in
             var tree = Tree(root: contents.tree)
             do throws(MissingNode) {
@@ -76,13 +82,15 @@ extension Volume {
     /// Changes of consecutive commits, oldest first.
     private struct News: Sendable {
         var changes: [Change] = []
-        var blocks: [(block: BlockID, length: UInt32)] = []
+        var blocks: [ChangeBlock] = []
         /// Since the root that was asked for; otherwise since the checkpoint.
         var isAfterBase = false
     }
 
     /// - Parameter base: what need not be read again, if it is on the way.
-    private func changes(from newest: FrameRef?, after base: RootContents?) async throws(VolumeError) -> News {
+    private func changes(
+        from newest: FrameRef?, after base: RootContents? = nil, within patience: Duration? = nil
+    ) async throws(VolumeError) -> News {
         var sets: [ChangeSet] = []
         var news = News()
         var next = newest
@@ -93,15 +101,15 @@ extension Volume {
             }
             guard let ref = next else { break }
             do {
-                let set = try ChangeSet(joining: try await blocks.frames(ref))
-                sets.append(set)
+                let set = try ChangeSet(joining: try await blocks.frames(ref, within: patience))
+                news.blocks.append(ChangeBlock(block: ref.block, length: ref.length, base: max(1, set.sequence) - 1))
                 next = set.previous
+                sets.append(set)
             } catch let error as VolumeError {
                 throw error
             } catch {
                 throw .damaged("change block \(ref.block.hex.prefix(16)) (\(error))")
             }
-            news.blocks.append((ref.block, ref.length))
             guard sets.count <= 1 << 16 else { throw .damaged("the chain of change blocks, which does not end,") }
         }
         news.blocks.reverse()
@@ -140,11 +148,19 @@ extension Volume {
     }
 
     private func chain(
-        of record: RootRecord, _ contents: RootContents, changeBlocks: [(block: BlockID, length: UInt32)]
+        of record: RootRecord, _ contents: RootContents, changeBlocks: [ChangeBlock]
     ) -> CommitChain {
         CommitChain(
             record: record, contents: contents, changeBlocks: changeBlocks,
             nextNumber: contents.transaction.incarnation == incarnation ? contents.transaction.number + 1 : 1)
+    }
+
+    /// What the change blocks of a root say, the oldest first.
+    func changes(
+        since contents: RootContents, within patience: Duration? = nil
+    ) async throws(VolumeError) -> ([Change], [ChangeBlock]) {
+        let all = try await changes(from: contents.newestChange, within: patience)
+        return (all.changes, all.blocks)
     }
 }
 

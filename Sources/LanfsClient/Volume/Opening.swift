@@ -180,6 +180,7 @@ extension Volume {
         try await load(record)
         // What others have closed by now is to be seen (L4); for one that died with the lease nobody waits until it runs out.
         _ = try? await refreshRoot(within: .seconds(2))
+        if let name = options.snapshot { try await show(snapshot: name) }
         try await refreshRoom()
         servers.rememberAddresses()
         if !options.readOnly {

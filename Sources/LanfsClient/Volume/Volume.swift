@@ -179,6 +179,8 @@ public struct VolumeOptions: Sendable {
     public var replicas: Int?
     /// M3: set when too few keepers are enough for this person, who is asked once more.
     public var recovery: (@Sendable (RecoveryNotice) -> Bool)?
+    /// The name of a snapshot that is shown instead of the newest root (M3); nothing can be written then.
+    public var snapshot: String? { didSet { if snapshot != nil { readOnly = true } } }
     /// Unsaved work is committed after this long without anybody asking.
     public var commitInterval: Duration = .seconds(1)
 

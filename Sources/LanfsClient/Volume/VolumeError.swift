@@ -33,6 +33,12 @@ public enum VolumeError: Error, Sendable, CustomStringConvertible {
     case notRecovered
     /// M3: the epoch was being ended already.
     case movingKeepers
+    /// The volume has no such snapshot (M3), but these.
+    case noSnapshot(String, known: [String])
+    /// M3: these servers may still have, or make, roots that a recovery by force left behind.
+    case recoveryOpen(awaited: String)
+    /// Blocks of a snapshot are only on servers that are away.
+    case snapshotAway(String)
     /// Somebody took the server back into the volume (B6).
     case drainEnded
     /// The file system itself says no.
@@ -74,6 +80,14 @@ public enum VolumeError: Error, Sendable, CustomStringConvertible {
         case .notRecovered: "nothing was recovered"
         case .movingKeepers:
             "the keepers of the volume were being changed when they were lost: start one of the servers that are away"
+        case .noSnapshot(let name, let known):
+            "the volume has no snapshot '\(name)'"
+                + (known.isEmpty ? "; it has none at all" : "; those it has: \(known.joined(separator: ", "))")
+        case .recoveryOpen(let awaited):
+            "the recovery by force is not over: \(awaited) may still have what it left behind, and nothing of that is given up "
+                + "before. Take each of them back with 'lanfs drain --cancel SERVER', or out of the volume with 'lanfs drain SERVER'"
+        case .snapshotAway(let name):
+            "the snapshot \(name) cannot be read whole now: start the servers that are away, or drop it with 'lanfs rm --snapshot \(name)'"
         case .drainEnded: "the server was taken back into the volume meanwhile"
         case .failed(let errno): "\(errno)"
         }

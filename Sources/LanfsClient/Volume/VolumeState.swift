@@ -75,6 +75,8 @@ struct VolumeState {
     /// While there are any, nothing is freed: what the roots reach that they walk stays readable.
     var walkers = 0
     var isRewriting = false
+    /// The tree is that of a pinned root, whatever the volume's own root is by now.
+    var showsSnapshot = false
 
     // MARK: Its end
     /// Set once what was acknowledged can no longer be saved: everything that would change the volume fails with this.

@@ -9,17 +9,27 @@ extension Transaction {
     /// is pinned by anyone, servers may be told to free them (G8).
     public func deadBlocks(
         before sequence: UInt64, limit: Int
-    ) throws(Interruption) -> [(sequence: UInt64, block: BlockID)] {
-        try collect(in: .dead(before: sequence), limit: limit) { key, _ in
-            guard case .dead(let sequence, let block)? = RecordKey(key) else { return nil }
-            return (sequence, block)
+    ) throws(Interruption) -> [DeadBlock] {
+        try collect(in: .dead(before: sequence), limit: limit) { key, value in
+            guard case .dead(let sequence, let block)? = RecordKey(key), let made = try? BlockUsage.made(ofDead: value)
+            else { return nil }
+            return DeadBlock(sequence: sequence, block: block, made: made)
         }
     }
 
     /// The servers were told.
-    public mutating func forgetDead(_ blocks: [(sequence: UInt64, block: BlockID)]) {
-        for (sequence, block) in blocks { remove(.dead(sequence: sequence, block)) }
+    public mutating func forgetDead(_ blocks: [DeadBlock]) {
+        for dead in blocks { remove(.dead(sequence: dead.sequence, dead.block)) }
     }
+}
+
+/// An entry of the dead list (G8).
+public struct DeadBlock: Equatable, Sendable {
+    /// Of the commit since which nothing refers to it.
+    public var sequence: UInt64
+    public var block: BlockID
+    /// As ``BlockUsage/made``.
+    public var made: UInt64
 }
 
 /// A commit's changes with its own sequence on its dead list, in key order. Do it before the changes are sealed, once

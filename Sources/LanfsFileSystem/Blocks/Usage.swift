@@ -8,9 +8,16 @@ import SystemPackage
 extension Transaction {
     /// Says how long a block is, to tell how much of it is dead. A block that nobody
     /// registered counts the frames it was given.
-    public mutating func registerBlock(_ block: BlockID, length: UInt32, kind: BlockKind) throws(Interruption) {
-        let live = try usage(of: block)?.live ?? 0
-        set(.usage(block), BlockUsage(kind: kind, total: max(length, live), live: live).encoded())
+    ///
+    /// - Parameter made: as ``BlockUsage/made``.
+    public mutating func registerBlock(
+        _ block: BlockID, length: UInt32, kind: BlockKind, made: UInt64 = 0
+    ) throws(Interruption) {
+        let known = try usage(of: block)
+        let live = known?.live ?? 0
+        // The oldest counts: somebody may have it from then.
+        let made = min(made, known?.made ?? made)
+        set(.usage(block), BlockUsage(kind: kind, total: max(length, live), live: live, made: made).encoded())
     }
 
     /// These frames are referred to from now on. Runs that a file is given are counted by `putRun` itself; this is for
@@ -33,7 +40,7 @@ extension Transaction {
         if usage.live > 0 {
             set(.usage(frames.block), usage.encoded())
         } else {
-            try discardBlock(frames.block)
+            try discardBlock(frames.block, made: usage.made)
         }
     }
 
@@ -43,12 +50,12 @@ extension Transaction {
     public mutating func discardUnusedBlock(_ block: BlockID) throws(Interruption) {
         guard let usage = try usage(of: block) else { return }
         guard usage.live == 0 else { throw .failed(.resourceBusy) }
-        try discardBlock(block)
+        try discardBlock(block, made: usage.made)
     }
 
-    private mutating func discardBlock(_ block: BlockID) throws(Interruption) {
+    private mutating func discardBlock(_ block: BlockID, made: UInt64) throws(Interruption) {
         remove(.usage(block))
-        set(.dead(sequence: unknownSequence, block), marker)
+        set(.dead(sequence: unknownSequence, block), BlockUsage.dead(made: made))
     }
 
     public func usage(of block: BlockID) throws(Interruption) -> BlockUsage? {

@@ -24,6 +24,8 @@ extension RecordKey: CustomStringConvertible {
         case .trim(let inode, let generation): "trim \(inode)/\(generation)"
         case .usage(let block): "usage \(block)"
         case .dead(let sequence, let block): "dead \(sequence)/\(block)"
+        case .pinnedRoot(let sequence, let hash): "pinned root \(sequence)/\(hash)"
+        case .recovery(let id): "recovery \(id)"
         }
     }
 }

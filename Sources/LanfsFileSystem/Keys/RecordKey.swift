@@ -18,6 +18,10 @@ public enum RecordKey: Equatable, Sendable {
     case usage(BlockID)
     /// A block that nothing refers to since the commit of this sequence; 0 until that is known.
     case dead(sequence: UInt64, BlockID)
+    /// A root that is not in the volume's chain and whose contents are kept all the same (M3).
+    case pinnedRoot(sequence: UInt64, RecordHash)
+    /// Who may still come back with what a recovery by force left behind (M3), by its id.
+    case recovery(UInt64)
 
     /// The first byte of each key. `lock`, `client` and `history` are kept for protocol.md's sections 3 and 4.
     enum Kind: UInt8 {
@@ -30,6 +34,8 @@ public enum RecordKey: Equatable, Sendable {
         case trim = 0x58
         case usage = 0x60
         case dead = 0x68
+        case pinnedRoot = 0x70
+        case recovery = 0x78
         case lock = 0x80
         case client = 0x90
         case history = 0xa0
@@ -76,6 +82,12 @@ extension RecordKey {
             var writer = Self.start(.dead, sequence, size: 41)
             writer.append(block)
             return Key(writer.bytes)
+        case .pinnedRoot(let sequence, let hash):
+            var writer = Self.start(.pinnedRoot, sequence, size: 41)
+            writer.append(hash)
+            return Key(writer.bytes)
+        case .recovery(let id):
+            return Key(Self.start(.recovery, id, size: 9).bytes)
         }
     }
 
@@ -121,6 +133,10 @@ extension RecordKey {
             decoded = .usage(try reader.id())
         case .dead:
             decoded = .dead(sequence: try reader.integer(), try reader.id())
+        case .pinnedRoot:
+            decoded = .pinnedRoot(sequence: try reader.integer(), try reader.id())
+        case .recovery:
+            decoded = .recovery(try reader.integer())
         case .lock, .client, .history:
             return nil
         }

@@ -9,6 +9,7 @@ enum Get {
         let interruption = try Interruption(of: session, report)
         let volume = try await session.open(key, .never) {
             $0.readOnly = true
+            $0.snapshot = options.snapshot?.text
             $0.memory = TransferOptions.memory
         }
         interruption.began(with: volume)

@@ -6,7 +6,10 @@ import LanfsFileSystem
 enum List {
     static func run(_ options: ListOptions) async throws(CommandError) -> ExitCode {
         let session = ClientSession(options.client)
-        let volume = try await session.open(try session.key(), .never) { $0.readOnly = true }
+        let volume = try await session.open(try session.key(), .never) {
+            $0.readOnly = true
+            $0.snapshot = options.snapshot?.text
+        }
         defer { volume.abandon() }
         let report = TransferReport("lanfs ls", options.client.common.verbosity)
         var isFirst = true

@@ -27,6 +27,7 @@ enum Mount {
         let server = try await startServer(options, session.log)
         let volume = try await session.open(key, .init(create: options.create), at: server?.asVolumeServer) { volume in
             volume.readOnly = options.readOnly
+            volume.snapshot = options.snapshot?.text
             volume.replicas = options.copies?.number
             if options.recoverForce { volume.recovery = confirm }
             volume.memory = Int(clamping: options.cacheMemory.bytes)

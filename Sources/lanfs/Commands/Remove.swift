@@ -9,6 +9,13 @@ enum Remove {
         let interruption = try Interruption(of: session, report)
         let volume = try await session.open(key, .never)
         interruption.began(with: volume)
+        if let snapshot = options.snapshot {
+            do throws(VolumeError) {
+                try await volume.dropSnapshot(snapshot.text)
+            } catch {
+                report.fail(CommandError(error))
+            }
+        }
         for path in options.paths {
             do throws(TransferError) {
                 try await volume.remove(LanfsClient.VolumePath(path), isRecursive: options.recursive)

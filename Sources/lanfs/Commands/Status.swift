@@ -49,7 +49,7 @@ enum Status {
             volume \(status.volume.hex.prefix(16)): \(copies) of each block, commit \(status.commits), epoch \(status.epoch)
             \(summary(status))
 
-            \(table.text)
+            \(table.text)\(recovery(status, names))
             """
     }
 
@@ -91,6 +91,21 @@ enum Status {
         return "all is well"
     }
 
+    /// What a recovery by force left behind, for whom that is news.
+    private static func recovery(_ status: VolumeStatus, _ names: ServerNames) -> String {
+        var text = ""
+        let recovery = status.recovery
+        if !recovery.snapshots.isEmpty {
+            text += "\nsnapshots of what a recovery by force left behind: \(recovery.snapshots.joined(separator: ", "))\n"
+        }
+        guard recovery.holdsBack else { return text }
+        if recovery.awaited.isEmpty {
+            return text + "space of older data is given back by the daily audit only, for the sake of these snapshots\n"
+        }
+        let awaited = recovery.awaited.map(names.shown).joined(separator: ", ")
+        return text + "\nspace of older data is held back until these come back, or leave with 'lanfs drain': \(awaited)\n"
+    }
+
     // MARK: For programs
 
     private static func json(_ status: VolumeStatus, _ names: ServerNames) -> JSONValue {
@@ -101,6 +116,10 @@ enum Status {
             .init("missing_copies", .unsigned(UInt64(status.missingCopies))),
             .init("repair_rate", .unsigned(status.repairRate)),
             .init("repair_seconds", status.repairSeconds.map { .unsigned($0) } ?? .null),
+            .init("snapshots", .array(status.recovery.snapshots.map { .string($0) })),
+            .init("space_held_back", .bool(status.recovery.holdsBack)),
+            .init(
+                "awaited", .array(status.recovery.awaited.map { .string(fingerprint(of: $0.bytes)) })),
             .init("servers", .array(status.servers.map { json($0, names) })),
         ])
     }

@@ -44,6 +44,12 @@ struct ClientOptions: Equatable, Sendable {
         manual: "Give up when no server answers for so long. The default is 30s; `0` waits for ever. "
             + "A transfer that was given up can be resumed by the same command.")
 
+    /// For the commands that only read.
+    static let snapshotOption = ValueOption<SnapshotName>(
+        "snapshot", "NAME", help: "show a snapshot that a recovery left behind",
+        manual: "Show the snapshot NAME instead of the volume's newest state, read-only. Snapshots are made of what servers "
+            + "come back with after `lanfs mount --recover-force`; lanfs-status(1) lists them.")
+
     static let rows = [
         keyOption.row, userOption.row, serverOption.row, discoveryPortOption.row, timeoutOption.row,
     ]

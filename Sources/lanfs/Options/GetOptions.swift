@@ -12,6 +12,7 @@ struct GetOptions: Equatable, Sendable {
     /// Replace what exists.
     var force = false
     var json = false
+    var snapshot: SnapshotName?
 
     private static let currentFolder = Target.path(LocalPath(Array("./".utf8)))
 
@@ -34,7 +35,8 @@ struct GetOptions: Equatable, Sendable {
             .init(metavar: "SOURCE", count: .oneOrMore, completion: .nothing),
             .init(metavar: "TARGET", count: .optional, completion: .file),
         ],
-        options: [recursiveFlag.row, forceFlag.row, CommonOptions.json.row] + ClientOptions.rows + CommonOptions.rows,
+        options: [recursiveFlag.row, forceFlag.row, ClientOptions.snapshotOption.row, CommonOptions.json.row]
+            + ClientOptions.rows + CommonOptions.rows,
         examples: [
             .init(line: "lanfs get isos/big.iso", meaning: "one file, into the current folder"),
             .init(line: "lanfs get -r Photos /mnt/backup/", meaning: "a folder, into another one"),
@@ -48,6 +50,7 @@ struct GetOptions: Equatable, Sendable {
         recursive = parsed.isSet(Self.recursiveFlag)
         force = parsed.isSet(Self.forceFlag)
         json = parsed.isSet(CommonOptions.json)
+        snapshot = try parsed.value(ClientOptions.snapshotOption)
         let count = parsed.operands.count
         let sourceCount = max(1, count - 1)
         for index in 0..<sourceCount {

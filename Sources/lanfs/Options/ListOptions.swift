@@ -10,6 +10,7 @@ struct ListOptions: Equatable, Sendable {
     /// One name a line even on a terminal.
     var onePerLine = false
     var json = false
+    var snapshot: SnapshotName?
 
     static let longFlag = Flag("long", "l", help: "show type, mode, links, owner, size and time")
     static let recursiveFlag = Flag("recursive", "R", help: "list folders with all they contain")
@@ -28,7 +29,8 @@ struct ListOptions: Equatable, Sendable {
         overview: "List each PATH of the volume, its root when none is given. Nothing has to be mounted.",
         operands: [.init(metavar: "PATH", count: .zeroOrMore, completion: .nothing)],
         options: [
-            longFlag.row, recursiveFlag.row, allFlag.row, humanFlag.row, onePerLineFlag.row, CommonOptions.json.row,
+            longFlag.row, recursiveFlag.row, allFlag.row, humanFlag.row, onePerLineFlag.row,
+            ClientOptions.snapshotOption.row, CommonOptions.json.row,
         ] + ClientOptions.rows
             + [
                 CommonOptions.quiet.row, CommonOptions.verbose.row, CommonOptions.longHelp.row,
@@ -50,6 +52,7 @@ struct ListOptions: Equatable, Sendable {
         humanReadable = parsed.isSet(Self.humanFlag)
         onePerLine = parsed.isSet(Self.onePerLineFlag)
         json = parsed.isSet(CommonOptions.json)
+        snapshot = try parsed.value(ClientOptions.snapshotOption)
         guard !parsed.operands.isEmpty else { return }
         paths = []
         for index in parsed.operands.indices { paths.append(try parsed.operand(index, "PATH")) }

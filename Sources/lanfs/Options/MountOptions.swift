@@ -23,6 +23,7 @@ struct MountOptions: Equatable, Sendable {
     /// Also from too few of the servers that keep the newest state (M3).
     var recoverForce = false
     var readOnly = false
+    var snapshot: SnapshotName?
     var cacheMemory = standardCacheMemory
     var access = Access.owner
     /// What the first column of df shows behind `lanfs:`; nil: the start of the volume's id.
@@ -73,6 +74,7 @@ struct MountOptions: Equatable, Sendable {
         manual: "Go on with the volume although so many of the servers that vote on its newest state are lost that no "
             + "majority is left; see WHEN SERVERS ARE LOST FOR GOOD.")
     static let readOnlyFlag = Flag("read-only", "r", help: "mount read-only")
+    static let snapshotOption = ClientOptions.snapshotOption
     static let timeoutOption = ValueOption<Duration>(
         "timeout", "DURATION", help: "fail what has waited so long for a server with EIO",
         manual:
@@ -89,7 +91,7 @@ struct MountOptions: Equatable, Sendable {
         operands: [.init(metavar: "MOUNTPOINT", count: .one, completion: .directory)],
         options: [
             serveFlag.row, dataDirectoryOption.row, capacityOption.row, foregroundFlag.row, wordsOption.row,
-            readOnlyFlag.row, createFlag.row, copiesOption.row, recoverForceFlag.row, cacheMemoryOption.row,
+            readOnlyFlag.row, snapshotOption.row, createFlag.row, copiesOption.row, recoverForceFlag.row, cacheMemoryOption.row,
             ClientOptions.keyOption.row, ClientOptions.userOption.row, ClientOptions.serverOption.row,
             ClientOptions.discoveryPortOption.row, timeoutOption.row,
         ] + CommonOptions.rows,
@@ -117,6 +119,12 @@ struct MountOptions: Equatable, Sendable {
         foreground = parsed.isSet(Self.foregroundFlag)
         try apply(try parsed.values(Self.wordsOption).flatMap(\.entries), parsed)
         if parsed.isSet(Self.readOnlyFlag) { readOnly = true }
+        snapshot = try parsed.value(Self.snapshotOption)
+        if snapshot != nil {
+            try parsed.refuseTogether([Self.snapshotOption.row, Self.createFlag.row])
+            try parsed.refuseTogether([Self.snapshotOption.row, Self.recoverForceFlag.row])
+            readOnly = true
+        }
         if parsed.isSet(Self.createFlag) { create = true }
         copies = try parsed.value(Self.copiesOption)
         cacheMemory = try parsed.value(Self.cacheMemoryOption) ?? cacheMemory

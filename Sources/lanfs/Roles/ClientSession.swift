@@ -166,7 +166,7 @@ extension CommandError {
             case .noServer: .noServer
             case .network(let network): network.isPermanent ? .serverRefused : .noServer
             case .timedOut: .noServer
-            case .unknownVolume: .notFound
+            case .unknownVolume, .noSnapshot: .notFound
             case .alreadyExists: .alreadyExists
             case .refused(let refusal): refusal.reason == .full ? .noSpace : .serverRefused
             case .failed(.noSpace): .noSpace

@@ -141,12 +141,21 @@ func onLan(
     servers: Int, serve: [String] = [], mount: [String] = [], limit: Duration,
     location: SourceLocation = #_sourceLocation, _ body: (Lan) throws -> Void
 ) throws {
+    try onLan(
+        servers: servers, serve: Array(repeating: serve, count: servers), mount: mount, limit: limit, location: location, body)
+}
+
+/// - Parameter serve: what each of them is told.
+func onLan(
+    servers: Int, serve: [[String]], mount: [String] = [], limit: Duration,
+    location: SourceLocation = #_sourceLocation, _ body: (Lan) throws -> Void
+) throws {
     let lan = try Lan(servers: servers, limit: limit)
     defer { lan.cleanUp() }
     do {
         let made = try lan.client.lanfs("keygen")
         guard made.status == 0 else { throw Failure("keygen: status \(made.status): \(made.errors)") }
-        for (number, server) in lan.servers.enumerated() { try server.startServer(serve + ["--name", "server\(number)"]) }
+        for (number, server) in lan.servers.enumerated() { try server.startServer(serve[number] + ["--name", "server\(number)"]) }
         try lan.client.startMount(mount)
         try body(lan)
     } catch is ExpectationFailedError {

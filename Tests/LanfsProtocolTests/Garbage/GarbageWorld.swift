@@ -1,6 +1,7 @@
-import LanfsProtocol
+@testable import LanfsProtocol
 
-/// Clients that upload, commit, die and collect, and one server, whose messages arrive in any order, late and twice.
+/// Clients that upload, commit, die and collect, and servers that are one, whose messages arrive in any order, late and twice;
+/// until a recovery by force makes two sides of them (`GarbageWorld+Recovery.swift`).
 /// Roots are chosen one after the other, as the register sees to; what is deleted is gone at once, which is harder than
 /// the quarantine of the real server (G7).
 struct GarbageWorld {
@@ -16,6 +17,16 @@ struct GarbageWorld {
         case marksIncompletely
         /// G5: the server does not look at the tag when it deletes.
         case ignoresTag
+        /// G4: what a pinned root reaches is not marked.
+        case marksNoPins
+        /// G8: what a side that was left behind may need is freed as always.
+        case freesWhatIsHeld
+        /// G8: a block that is committed again after a recovery by force counts as made after it.
+        case makesAnew
+        /// G5: sweeps while a server may still come back.
+        case sweepsWhileOpen
+        /// M3: a side that can go on is taken for one that came back.
+        case ignoresQuorum
     }
 
     struct Violation: Error, CustomStringConvertible {
@@ -23,29 +34,44 @@ struct GarbageWorld {
     }
 
     struct Root {
-        var sequence = 0
+        var sequence: UInt64 = 0
         var gcEpoch: UInt64 = 0
         var live: Set<BlockID> = []
+        /// The newest commit before the newest recovery by force (M3).
+        var recovery: UInt64?
+        var watch: RecoveryWatch?
+        var pins: [Pin] = []
+
+        var hold: RecoveryHold {
+            RecoveryHold(recovery: recovery, isOpen: watch.map { !$0.isOver } ?? true, pinsRoots: !pins.isEmpty)
+        }
     }
 
-    private struct Upload {
+    /// A root that was left behind, kept as a snapshot.
+    struct Pin: Equatable {
+        let sequence: UInt64
+        let live: Set<BlockID>
+    }
+
+    struct Upload {
         let block: BlockID
         var tag: UInt64
         var isStored = false
     }
 
-    private enum Message {
+    enum Message {
         case put(BlockID, tag: UInt64, from: Int)
         case free([BlockID], gcEpoch: UInt64)
         case sweep([BlockID], gcEpoch: UInt64, cutoff: UInt64)
     }
 
-    private struct Client {
+    struct Client {
         var base = Root()
         var uploads: [Upload] = []
         /// Died by a commit of this client; the server is told later.
         var dead: [BlockID] = []
         var collection: GarbageCollection?
+        var mayNotSweep = false
         /// What the collection has still to mark.
         var unmarked: [BlockID] = []
         /// Where the collection's listing is; `nil` when it is done.
@@ -53,14 +79,18 @@ struct GarbageWorld {
         var isListing = false
     }
 
-    private var random: SplitMix64
-    private let mutant: Mutant?
-    private var root = Root()
-    private var stored: [BlockID: UInt64] = [:]
+    var random: SplitMix64
+    let mutant: Mutant?
+    var root = Root()
+    var stored: [BlockID: UInt64] = [:]
+    /// The newest commit that was known to whoever first committed a block.
+    var made: [BlockID: UInt64] = [:]
     private var newestSweep: UInt64 = 0
     private var messages: [Message] = []
-    private var clients = [Client](repeating: Client(), count: 3)
-    private(set) var tally = Tally()
+    var clients = [Client](repeating: Client(), count: 3)
+    /// Servers that a recovery by force went on without, and what they have.
+    var left: LeftSide?
+    var tally = Tally()
 
     init(seed: UInt64, mutant: Mutant? = nil) {
         random = SplitMix64(seed: seed)
@@ -73,12 +103,13 @@ struct GarbageWorld {
         messages = messages.shuffled(using: &random)
         while !messages.isEmpty { try deliver() }
         for client in clients.indices { clients[client] = Client(base: root) }
+        try reunite()
         for _ in 0..<3 {
             try collect(0)
             while clients[0].collection != nil { goOnCollecting(0) }
             while !messages.isEmpty { try deliver() }
         }
-        guard Set(stored.keys) == root.live else {
+        guard Set(stored.keys) == root.live, left?.stored.keys.allSatisfy(root.live.contains) ?? true else {
             throw Violation(description: "\(stored.count - root.live.count) blocks of garbage are left")
         }
     }
@@ -86,8 +117,9 @@ struct GarbageWorld {
     private mutating func step() throws {
         let client = random.below(clients.count)
         switch random.below(100) {
-        case 0..<35: if !messages.isEmpty { try deliver() }
-        case 35..<60: upload(client)
+        case 0..<28: if !messages.isEmpty { try deliver() }
+        case 28..<36: try changeSides(client)
+        case 36..<60: upload(client)
         case 60..<78: try commit(client)
         case 78..<84: tellDead(client)
         case 84..<86: clients[client] = Client(base: root)  // it died, and came back knowing nothing
@@ -111,26 +143,31 @@ struct GarbageWorld {
                 if clients[client].uploads[index].tag == tag { clients[client].uploads[index].isStored = true }
             }
         case .free(let blocks, let gcEpoch):
-            for block in blocks where (stored[block] ?? .max) <= gcEpoch {
-                stored[block] = nil
+            for block in blocks where (tag(of: block) ?? .max) <= gcEpoch {
+                delete(block)
                 tally.note(.G8)
             }
         case .sweep(let blocks, let gcEpoch, let cutoff):
             guard gcEpoch >= newestSweep else { return tally.note(.G6) }
             newestSweep = gcEpoch
             for block in blocks {
-                guard let tag = stored[block] else { continue }
+                guard let tag = tag(of: block) else { continue }
                 guard tag <= cutoff || mutant == .ignoresTag else {
                     tally.note(.G5)
                     continue
                 }
-                stored[block] = nil
+                delete(block)
                 tally[.deletions] += 1
             }
         }
+        try check("is gone")
+    }
+
+    private func check(_ fate: String) throws {
         if let lost = root.live.first(where: { stored[$0] == nil }) {
-            throw Violation(description: "block \(lost) of the chosen root is gone")
+            throw Violation(description: "block \(lost) of the chosen root \(fate)")
         }
+        try checkLeftBehind(fate)
     }
 
     // MARK: Clients
@@ -142,7 +179,7 @@ struct GarbageWorld {
         messages.append(.put(upload.block, tag: upload.tag, from: client))
     }
 
-    private mutating func commit(_ client: Int) throws {
+    mutating func commit(_ client: Int) throws {
         if clients[client].base.sequence != root.sequence {
             // Somebody was faster: what was uploaded is used on the new root.
             clients[client].base = root
@@ -161,17 +198,17 @@ struct GarbageWorld {
             }
             if upload.isStored, random.chance(0.7) { added.append(upload.block) } else { left.append(upload) }
         }
+        for block in added where made[block] == nil || mutant == .makesAnew { made[block] = base.sequence }
         let dying = base.live.sorted().filter { _ in random.chance(0.15) }
         clients[client].uploads = left
         clients[client].dead += dying
-        choose(client, base.live.union(added).subtracting(dying), base.gcEpoch)
-        if let lost = root.live.first(where: { stored[$0] == nil }) {
-            throw Violation(description: "block \(lost) was committed and is gone")
-        }
+        choose(client) { $0.live = $0.live.union(added).subtracting(dying) }
+        try check("was committed and is gone")
     }
 
-    private mutating func choose(_ client: Int, _ live: Set<BlockID>, _ gcEpoch: UInt64) {
-        root = Root(sequence: root.sequence + 1, gcEpoch: gcEpoch, live: live)
+    mutating func choose(_ client: Int, _ change: (inout Root) -> Void) {
+        change(&root)
+        root.sequence += 1
         clients[client].base = root
         tally[.commits] += 1
     }
@@ -179,20 +216,28 @@ struct GarbageWorld {
     /// G8.
     private mutating func tellDead(_ client: Int) {
         guard !clients[client].dead.isEmpty else { return }
-        messages.append(.free(clients[client].dead, gcEpoch: root.gcEpoch))
+        let hold = clients[client].base.hold
+        // What is held back is left to the audit.
+        let free = clients[client].dead.filter {
+            mutant == .freesWhatIsHeld || hold.allowsFreeing(made: made[$0] ?? 0)
+        }
+        tally[.held] += clients[client].dead.count - free.count
+        messages.append(.free(free, gcEpoch: root.gcEpoch))
         clients[client].dead = []
     }
 
     // MARK: Collecting
 
-    private mutating func collect(_ client: Int) throws {
+    mutating func collect(_ client: Int) throws {
         guard clients[client].base.sequence == root.sequence else { return clients[client].base = root }
         let stale = root.live
         if mutant == .marksStaleRoot { try commit((client + 1) % clients.count) }
         clients[client].base = root
-        choose(client, root.live, root.gcEpoch + 1)
+        choose(client) { $0.gcEpoch += 1 }
         clients[client].collection = GarbageCollection(gcEpoch: root.gcEpoch)
-        clients[client].unmarked = (mutant == .marksStaleRoot ? stale : root.live).sorted()
+        clients[client].mayNotSweep = !root.hold.allowsSweeping && mutant != .sweepsWhileOpen
+        let pinned = mutant == .marksNoPins ? [] : root.pins.reduce(into: Set()) { $0.formUnion($1.live) }
+        clients[client].unmarked = (mutant == .marksStaleRoot ? stale : root.live).union(pinned).sorted()
         clients[client].listed = nil
         clients[client].isListing = true
         tally[.collections] += 1
@@ -202,9 +247,9 @@ struct GarbageWorld {
     private mutating func goOnCollecting(_ client: Int) {
         guard var collection = clients[client].collection else { return }
         if clients[client].isListing {
-            let page = stored.keys.sorted().filter { $0 > clients[client].listed ?? .zero }.prefix(5)
+            let page = listed.filter { $0 > clients[client].listed ?? .zero }.prefix(5)
             for block in page {
-                let tag = stored[block] ?? 0
+                let tag = tag(of: block) ?? 0
                 // The mutant's cutoff is one higher: as if the tags were lower.
                 collection.consider(
                     StoredBlock(block: block, length: 1, gcEpoch: mutant == .highCutoff && tag > 0 ? tag - 1 : tag))
@@ -223,7 +268,7 @@ struct GarbageWorld {
             clients[client].collection = collection
         } else {
             clients[client].collection = nil
-            guard let cutoff = collection.cutoff else { return }
+            guard let cutoff = collection.cutoff, !clients[client].mayNotSweep else { return }
             let unreached = collection.unreached()
             guard !unreached.isEmpty else { return }
             messages.append(

@@ -3,7 +3,7 @@ struct Tally: Sendable {
     /// In the order in which they are printed.
     enum Kind: Int, CaseIterable {
         case events, commits, closes, reads, joins, moves, recoveries, uploads, collections, deletions, sweeps, copies, needless, cancels
-        case refusals, proofs, drops, reconfigurations, losses, removals
+        case held, pins, refusals, proofs, drops, reconfigurations, losses, removals
         case lost, duplicated, stalled, cut, partitions, crashes, pauses, flaps, torn, rot, rolledBack, wiped, dead, lies
     }
 

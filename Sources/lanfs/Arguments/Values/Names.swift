@@ -110,6 +110,15 @@ private func decodeHexadecimal(_ digits: ArraySlice<UInt8>) -> [UInt8]? {
     return bytes
 }
 
+/// A snapshot of the volume, as `lanfs status` lists them: `120-1a2b3c4d`.
+struct SnapshotName: Hashable, Sendable, ArgumentValue {
+    let text: String
+    static var completion: Completion { .nothing }
+    init(argument: Argument) throws(BadValue) {
+        text = try readText(argument, what: "the name of a snapshot", limit: 64)
+    }
+}
+
 /// What a person calls a server of the volume: a name, an address or a fingerprint.
 struct ServerWord: Hashable, Sendable, ArgumentValue {
     let text: String
