@@ -50,6 +50,20 @@ struct JoiningTests {
         #expect(free.step(join(), now: .zero).response?.ticket != nil)
     }
 
+    @Test("ends with the session's connection: the holder is alone again, and a session that comes back a stranger")
+    func leaves() throws {
+        var keeper = held()
+        _ = keeper.step(join(), now: .seconds(1))
+        let ticket = try #require(keeper.step(fixture.request(.renew(ballot(5))), now: .seconds(1)).response?.joining.first)
+        _ = keeper.step(fixture.request(.admit(ballot(5), [ticket])), now: .seconds(1))
+        #expect(keeper.step(join(ticket.ticket), now: .seconds(1)).response?.mayRead == true)
+        keeper.left(bob)
+        let renewal = keeper.step(fixture.request(.renew(ballot(5))), now: .seconds(2)).response
+        #expect(renewal?.isAlone == true && renewal?.leased == true)
+        let back = keeper.step(join(ticket.ticket), now: .seconds(2)).response
+        #expect(back?.mayRead == false && back?.ticket == nil, "the holder may have closed files since that nobody waited for")
+    }
+
     @Test("begins again at a keeper that started anew")
     func restarted() throws {
         var keeper = held()

@@ -27,8 +27,9 @@ final class RootWatch: Sendable {
 
     /// A keeper that answers at once and tells nothing new is asked again after this.
     private static let pause = Duration.seconds(1)
-    /// In a second.
+    /// News of a keeper in a second, and the pause before the next when there are more.
     fileprivate static let mostNews = 500
+    private static let breath = Duration.milliseconds(10)
 
     /// There may be a newer root.
     let news: Changes
@@ -72,11 +73,12 @@ final class RootWatch: Sendable {
             guard let self else { return }
             let isNews = answer.response.map { self.take($0, to: request, of: keeper, known) } ?? false
             let now = ContinuousClock.now
-            if now - askedAt > Self.pause || isNews && !self.state.withLock({ $0.isTooOften(keeper, now) }) {
-                self.ask(keeper)
-            } else {
-                self.eventLoop.scheduleTask(in: TimeAmount(Self.pause)) { [weak self] in self?.ask(keeper) }
-            }
+            let pause: Duration =
+                if isNews { self.state.withLock { $0.isTooOften(keeper, now) } ? Self.breath : .zero } else {
+                    now - askedAt > Self.pause ? .zero : Self.pause
+                }
+            guard pause > .zero else { return self.ask(keeper) }
+            self.eventLoop.scheduleTask(in: TimeAmount(pause)) { [weak self] in self?.ask(keeper) }
         }
     }
 
@@ -91,7 +93,7 @@ final class RootWatch: Sendable {
             let isNewer = ballot > known && response.learned == ballot
             if isNewer { state.withLock { $0.told[keeper] = ballot } }
             if isNewer || response.epoch > request.epoch { news.happened() }
-            return isNewer || (response.wanted && register.isWanted)
+            return isNewer || (response.wanted && register.isWanted) || !response.joining.isEmpty
         case .refused: return false
         }
     }

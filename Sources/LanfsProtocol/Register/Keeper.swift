@@ -54,6 +54,10 @@ public struct Keeper<Verifier: RecordVerifier>: Sendable {
         }
     }
 
+    /// L4: the session's connection is gone. Like a restart it may be forgotten at any moment; so a holder is solo again as soon
+    /// as everybody else has left.
+    public mutating func left(_ session: ProposerID) { sessions.forget(session) }
+
     public mutating func step(_ request: RegisterRequest, now: Duration) -> KeeperStep {
         sessions.settle(now, isLeased: leaseLeft(now) != nil, timing)
         let before = (

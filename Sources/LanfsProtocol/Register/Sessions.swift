@@ -79,6 +79,9 @@ struct Sessions: Sendable {
         return mustWait ? nil : ticket.ticket
     }
 
+    /// Its connection is gone. If it comes back it is a stranger, and joins with its next read.
+    mutating func forget(_ session: ProposerID) { known.removeAll { $0.ticket.session == session } }
+
     /// The holder acknowledged these.
     mutating func admit(_ tickets: [JoinTicket]) {
         for index in known.indices where tickets.contains(known[index].ticket) { known[index].mayRead = true }

@@ -47,6 +47,8 @@ struct RegisterDesk: Sendable {
     private var keeper: Keeper<DeferredSignatures>
     private let signatures: DeferredSignatures
     private var parked: [Parked] = []
+    /// Who joined over which connection (L4).
+    private var joined: [SessionName: ProposerID] = [:]
     /// A state that the disk refused, or that has to replace another there: nothing that could tell of it may leave before
     /// it is there.
     private var unpersisted: KeeperState?
@@ -108,6 +110,7 @@ struct RegisterDesk: Sendable {
                 outcome.ready.append(Reply(call: call, response: .refused(.closing)))
                 continue
             }
+            if case .join = call.request.body { joined[call.session] = call.request.sender }
             let step = keeper.step(call.request, now: now)
             if let state = step.persist { outcome.persist = state }
             if step.wakesWatchers { wakesWatchers = true }
@@ -132,6 +135,7 @@ struct RegisterDesk: Sendable {
     /// The session's connection has ended.
     mutating func left(_ session: SessionName) {
         parked.removeAll { $0.call.session == session }
+        if let session = joined.removeValue(forKey: session) { keeper.left(session) }
     }
 
     /// Refuses whatever waits and whatever comes.
