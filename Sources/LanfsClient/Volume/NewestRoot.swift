@@ -78,7 +78,9 @@ extension Volume {
                 // Not again at each open, until it is in reach.
                 self.newestIsOutOfReach.store(true, ordering: .relaxed)
             }
-            while self.current({ $0.tellings > 0 }) { try? await Task.sleep(for: .microseconds(100)) }
+            // A moment, on another thread or on this one. Who is interrupted hears of no answer: a sleep that ends at once would
+            // keep the thread from whoever has to tell.
+            while self.current({ $0.tellings > 0 }), (try? await Task.sleep(for: .microseconds(100))) != nil {}
             do throws(Errno) {
                 return .success(try await self.run(body))
             } catch {
