@@ -28,7 +28,7 @@ public enum MountError: Error, Equatable, Sendable, CustomStringConvertible {
         case .mountPointMissing(let path):
             "cannot mount on \(path): there is no such folder; make it first: mkdir -p '\(path)'"
         case .mountPointNotDirectory(let path):
-            "cannot mount on \(path): it is not a folder; choose or make one: mkdir -p"
+            "cannot mount on \(path): it is not a folder; choose another, or make one with mkdir -p"
         case .mountPointNotEmpty(let path):
             "cannot mount on \(path): the folder is not empty and its contents would be hidden; "
                 + "choose an empty one, or insist with -o nonempty"
