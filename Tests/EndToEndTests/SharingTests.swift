@@ -154,4 +154,60 @@ private final class Made: Sendable {
         _ = eventually(.seconds(100)) { outcome.withLock { $0.hasEnded } }
         return outcome.withLock { $0 }
     }
+
+    /// L6. The pause may come after the commit of what was written, and then there is no conflict: it is tried again.
+    @Test("who stalls with unsaved work, and is overtaken, loses nothing: it is in place, or beside the winner and listed")
+    func overtaken() throws {
+        try onTwoMounts(limit: .seconds(300)) { first, second in
+            var conflicts = 0
+            for round in 0..<5 where conflicts == 0 {
+                let names = ["both", "made", "deleted", "mine"].map { "\($0)-\(round)" }
+                let (both, made, deleted, mine) = (names[0], names[1], names[2], names[3])
+                for name in [both, deleted, mine] { try writeFile(first(name), [0], sync: true) }
+                try #require(eventually(.seconds(10)) { access(second(mine), F_OK) == 0 })
+                // The last commit is over, and the next a second away.
+                try writeFile(first("pace"), [UInt8(round)], sync: true)
+
+                var open: [Int32] = []
+                for name in [both, made, deleted, mine] {
+                    let file = Glibc.open(first(name), O_WRONLY | O_CREAT, 0o644)
+                    try check(file)
+                    open.append(file)
+                    let bytes = Array("first \(name)".utf8)
+                    #expect(write(file, bytes, bytes.count) == bytes.count)
+                }
+                let process = try #require(first.mount?.process)
+                try check(kill(process, SIGSTOP))
+                do {
+                    defer { kill(process, SIGCONT) }
+                    // The lease has to run out.
+                    try writeFile(second(both), Array("second \(both)".utf8), sync: true)
+                    try writeFile(second(made), Array("second \(made)".utf8), sync: true)
+                    try check(unlink(second(deleted)))
+                    try writeFile(second("pace"), [], sync: true)
+                }
+                for file in open { close(file) }
+
+                #expect(try contents(second(mine)) == Array("first \(mine)".utf8))
+                let list = try second.lanfs("ls").text.split(separator: "\n").map(String.init)
+                let copies = list.filter { $0.contains("(conflict ") }
+                conflicts = copies.count
+                guard conflicts > 0 else { continue }
+                #expect(try contents(second(both)) == Array("second \(both)".utf8))
+                #expect(try contents(second(made)) == Array("second \(made)".utf8))
+                for name in [both, made, deleted] {
+                    let copy = try #require(copies.first { $0.hasPrefix(name + " (conflict ") }, "\(copies)")
+                    #expect(try contents(second(copy)) == Array("first \(name)".utf8))
+                    #expect(try contents(first(copy)) == Array("first \(name)".utf8))
+                }
+                #expect(try copies.allSatisfy { try second.lanfs("status").text.contains("/" + $0) })
+                for copy in copies { try check(unlink(second(copy))) }
+                #expect(try !second.lanfs("status").text.contains("(conflict "))
+                // And it goes on.
+                try writeFile(first("after"), [1], sync: true)
+                #expect(try contents(second("after")) == [1])
+            }
+            #expect(conflicts == 3)
+        }
+    }
 }

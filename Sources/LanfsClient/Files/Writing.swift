@@ -21,8 +21,10 @@ extension VolumeState {
         // Bases first: reading them may pause, and a paused operation has changed nothing.
         var firstBase = try base(of: first, in: inode, written: offset..<end)
         var lastBase = last == first ? [] : try base(of: last, in: inode, written: offset..<end)
-        _ = try change { (transaction) throws(Interruption) in
-            try transaction.noteWrite(inode, range: offset..<end, by: caller)
+        let before = try versionBefore(changing: inode)
+        try execute(by: caller, before: before) { (transaction) throws(Interruption) in
+            _ = try transaction.noteWrite(inode, range: offset..<end, by: caller)
+            return ((), .write(inode, offset..<end))
         }
 
         dirtyVersion += 1

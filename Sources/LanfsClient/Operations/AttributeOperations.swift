@@ -35,8 +35,9 @@ extension Volume {
             flags & KernelConstant.attributeCreate != 0
             ? .create : flags & KernelConstant.attributeReplace != 0 ? .replace : .any
         return perform { (state) throws(Pause) in
-            try state.changeWhenWritable { (transaction) throws(Interruption) in
+            try state.execute(by: caller) { (transaction) throws(Interruption) in
                 try transaction.setExtendedAttribute(name, of: inode, to: value, mode: mode, by: caller)
+                return ((), .setExtendedAttribute(name, inode, value: value))
             }
         }
     }
@@ -59,8 +60,9 @@ extension Volume {
         _ name: [UInt8], of inode: InodeNumber, by caller: Caller
     ) -> Outcome<Void> {
         perform { (state) throws(Pause) in
-            try state.changeWhenWritable { (transaction) throws(Interruption) in
+            try state.execute(by: caller) { (transaction) throws(Interruption) in
                 try transaction.removeExtendedAttribute(name, of: inode, by: caller)
+                return ((), .removeExtendedAttribute(name, inode))
             }
         }
     }
@@ -72,8 +74,10 @@ extension VolumeState {
         of inode: InodeNumber, to changes: AttributeChanges, by caller: Caller
     ) throws(Pause) -> Attributes {
         while true {
-            let (attributes, isComplete) = try changeWhenWritable { (transaction) throws(Interruption) in
-                try transaction.setAttributes(of: inode, to: changes, by: caller)
+            let before = changes.size == nil ? nil : try versionBefore(changing: inode)
+            let (attributes, isComplete) = try execute(by: caller, before: before) {
+                (transaction) throws(Interruption) in
+                (try transaction.setAttributes(of: inode, to: changes, by: caller), .setAttributes(inode, changes))
             }
             if changes.size != nil { cutDirty(of: inode, to: attributes.size) }
             if isComplete { return withUnsavedSize(attributes) }

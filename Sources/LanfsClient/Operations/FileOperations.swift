@@ -8,10 +8,13 @@ extension Volume {
     ) -> Outcome<(Attributes, OpenFile)> {
         perform { (state) throws(Pause) in
             let inode = try state.takeInodeNumber()
-            let (attributes, isNew) = try state.changeWhenWritable { (transaction) throws(Interruption) in
-                try transaction.create(
+            let (attributes, isNew) = try state.execute(by: caller) { (transaction) throws(Interruption) in
+                let made = try transaction.create(
                     name, in: parent, permissions: permissions, exclusive: flags.contains(.exclusive), inode: inode,
                     by: caller)
+                let operation = Operation.makeNode(
+                    Place(name, in: parent), .regular, permissions: permissions, device: 0, inode)
+                return (made, made.isNew ? operation : nil)
             }
             // A plain O_CREAT that lost a race opens the winner's file (protocol.md section 7).
             let opened = try isNew ? attributes : state.emptyIfAsked(attributes, flags, by: caller)
@@ -24,9 +27,10 @@ extension Volume {
     ) -> Outcome<(Attributes, OpenFile)> {
         perform { [incarnation = orphanage] (state) throws(Pause) in
             let inode = try state.takeInodeNumber()
-            let attributes = try state.changeWhenWritable { (transaction) throws(Interruption) in
-                try transaction.createUnnamed(
+            let attributes = try state.execute(by: caller) { (transaction) throws(Interruption) in
+                let made = try transaction.createUnnamed(
                     in: parent, permissions: permissions, inode: inode, by: caller, incarnation: incarnation)
+                return (made, .makeUnnamed(in: parent, permissions: permissions, inode))
             }
             return (state.countLookup(attributes), state.open(inode, flags))
         }

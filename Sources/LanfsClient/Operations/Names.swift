@@ -23,35 +23,40 @@ extension Volume {
     public func makeSymlink(
         _ name: [UInt8], in parent: InodeNumber, to target: [UInt8], by caller: Caller
     ) -> Outcome<Attributes> {
-        make { (transaction, inode) throws(Interruption) in
-            try transaction.makeSymlink(name, in: parent, to: target, inode: inode, by: caller)
+        make(by: caller) { (transaction, inode) throws(Interruption) in
+            let made = try transaction.makeSymlink(name, in: parent, to: target, inode: inode, by: caller)
+            return (made, .makeSymlink(Place(name, in: parent), target: target, inode))
         }
     }
 
     public func makeNode(
         _ name: [UInt8], in parent: InodeNumber, type: InodeType, permissions: UInt16, device: UInt32, by caller: Caller
     ) -> Outcome<Attributes> {
-        make { (transaction, inode) throws(Interruption) in
-            try transaction.makeNode(
+        make(by: caller) { (transaction, inode) throws(Interruption) in
+            let made = try transaction.makeNode(
                 name, in: parent, type: type, permissions: permissions, device: device, inode: inode, by: caller)
+            return (made, .makeNode(Place(name, in: parent), type, permissions: permissions, device: device, inode))
         }
     }
 
     public func makeDirectory(
         _ name: [UInt8], in parent: InodeNumber, permissions: UInt16, by caller: Caller
     ) -> Outcome<Attributes> {
-        make { (transaction, inode) throws(Interruption) in
-            try transaction.makeDirectory(name, in: parent, permissions: permissions, inode: inode, by: caller)
+        make(by: caller) { (transaction, inode) throws(Interruption) in
+            let made = try transaction.makeDirectory(
+                name, in: parent, permissions: permissions, inode: inode, by: caller)
+            return (made, .makeDirectory(Place(name, in: parent), permissions: permissions, inode))
         }
     }
 
     /// A new inode, which the kernel then knows.
     private func make(
-        _ body: @escaping @Sendable (inout Transaction, InodeNumber) throws(Interruption) -> Attributes
+        by caller: Caller,
+        _ body: @escaping @Sendable (inout Transaction, InodeNumber) throws(Interruption) -> (Attributes, Operation?)
     ) -> Outcome<Attributes> {
         perform { (state) throws(Pause) in
             let inode = try state.takeInodeNumber()
-            let attributes = try state.changeWhenWritable { (transaction) throws(Interruption) in
+            let attributes = try state.execute(by: caller) { (transaction) throws(Interruption) in
                 try body(&transaction, inode)
             }
             return state.countLookup(attributes)
@@ -62,8 +67,9 @@ extension Volume {
         _ inode: InodeNumber, to name: [UInt8], in parent: InodeNumber, by caller: Caller
     ) -> Outcome<Attributes> {
         perform { [incarnation = orphanage] (state) throws(Pause) in
-            let attributes = try state.changeWhenWritable { (transaction) throws(Interruption) in
-                try transaction.link(inode, to: name, in: parent, by: caller, incarnation: incarnation)
+            let attributes = try state.execute(by: caller) { (transaction) throws(Interruption) in
+                let linked = try transaction.link(inode, to: name, in: parent, by: caller, incarnation: incarnation)
+                return (linked, .link(inode, Place(name, in: parent)))
             }
             return state.countLookup(state.withUnsavedSize(attributes))
         }
@@ -72,8 +78,12 @@ extension Volume {
     public func unlink(_ name: [UInt8], in parent: InodeNumber, by caller: Caller) -> Outcome<Void> {
         perform { [incarnation = orphanage] (state) throws(Pause) in
             let handles = state.handles
-            let removal = try state.changeWhenWritable { (transaction) throws(Interruption) in
-                try transaction.unlink(name, in: parent, by: caller, incarnation: incarnation, isOpen: handles.isOpen)
+            let removal = try state.execute(by: caller) { (transaction) throws(Interruption) in
+                let place = Place(name, in: parent)
+                let found = try transaction.find(place)
+                let removal = try transaction.unlink(
+                    name, in: parent, by: caller, incarnation: incarnation, isOpen: handles.isOpen)
+                return (removal, found.map { .unlink(place, $0) })
             }
             state.note(removal)
         }
@@ -82,9 +92,12 @@ extension Volume {
     public func removeDirectory(_ name: [UInt8], in parent: InodeNumber, by caller: Caller) -> Outcome<Void> {
         perform { [incarnation = orphanage] (state) throws(Pause) in
             let handles = state.handles
-            let removal = try state.changeWhenWritable { (transaction) throws(Interruption) in
-                try transaction.removeDirectory(
+            let removal = try state.execute(by: caller) { (transaction) throws(Interruption) in
+                let place = Place(name, in: parent)
+                let found = try transaction.find(place)
+                let removal = try transaction.removeDirectory(
                     name, in: parent, by: caller, incarnation: incarnation, isOpen: handles.isOpen)
+                return (removal, found.map { .removeDirectory(place, $0) })
             }
             state.note(removal)
         }
@@ -96,10 +109,13 @@ extension Volume {
     ) -> Outcome<Void> {
         perform { [incarnation = orphanage] (state) throws(Pause) in
             let handles = state.handles
-            let removal = try state.changeWhenWritable { (transaction) throws(Interruption) in
-                try transaction.rename(
+            let removal = try state.execute(by: caller) { (transaction) throws(Interruption) in
+                let (source, target) = (Place(name, in: parent), Place(newName, in: newParent))
+                let (moved, replaced) = (try transaction.find(source), try transaction.find(target))
+                let removal = try transaction.rename(
                     name, in: parent, to: newName, in: newParent, mode: mode, by: caller, incarnation: incarnation,
                     isOpen: handles.isOpen)
+                return (removal, moved.map { .rename(source, $0, to: target, replaced, mode) })
             }
             if let removal { state.note(removal) }
         }

@@ -70,14 +70,19 @@ extension VolumeState {
             try outcome.get()
         }
         guard firstWhole < endWhole else { return }
-        while try !change({ (transaction) throws(Interruption) in
-            try transaction.punch(firstWhole..<endWhole, of: inode, by: caller)
-        }) {}
+        var isComplete = false
+        while !isComplete {
+            let before = try versionBefore(changing: inode)
+            isComplete = try execute(by: caller, before: before) { (transaction) throws(Interruption) in
+                let chunks = firstWhole..<endWhole
+                return (try transaction.punch(chunks, of: inode, by: caller), .punch(inode, chunks))
+            }
+        }
         discardDirty(of: inode, chunks: firstWhole..<endWhole)
     }
 
     /// Unsaved chunks count as data.
-    fileprivate func nextData(in inode: InodeNumber, from offset: UInt64) throws(Pause) -> UInt64 {
+    func nextData(in inode: InodeNumber, from offset: UInt64) throws(Pause) -> UInt64 {
         let size = try read { (transaction) throws(Interruption) in try transaction.attributes(of: inode).size }
         guard offset < size else { throw .failed(.noSuchAddressOrDevice) }
         let unsaved = dirty[inode]?.order.map { max(offset, $0 * Self.chunkSize) }

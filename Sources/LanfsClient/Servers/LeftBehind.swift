@@ -156,10 +156,14 @@ extension Volume {
             let awaited = try await recoveryWatch(of: recovery)?.awaited ?? []
             guard awaited.isEmpty else { throw .recoveryOpen(awaited: servers.names(of: awaited)) }
         }
-        try await runToEnd { (state) throws(Pause) in
-            try state.changeWhenWritable { (transaction) throws(Interruption) in try transaction.unpin(pin) }
-        }
-        if case .failure(let errno) = await save() { throw .failed(errno) }
+        var redone: Int
+        repeat {
+            redone = try await runToEnd { (state) throws(Pause) in
+                try state.changeWhenWritable { (transaction) throws(Interruption) in try transaction.unpin(pin) }
+                return state.redone
+            }
+            if case .failure(let errno) = await save() { throw .failed(errno) }
+        } while current { $0.redone } != redone
     }
 
     private func pinnedRoot(named name: String) async throws(VolumeError) -> PinnedRoot {

@@ -28,6 +28,8 @@ public struct VolumeStatus: Sendable {
     public var servers: [Server]
     /// What recoveries by force left behind, and what for its sake is not freed (M3).
     public var recovery: Recovery
+    /// Paths of what lost a conflict (L6) and was neither renamed nor deleted since.
+    public var conflicts: [String]
 
     public struct Recovery: Sendable {
         /// Names of snapshots, in the order of their commits.
@@ -95,7 +97,8 @@ extension Volume {
                     address: servers.lane(of: member.server)?.connection?.address, answer: answers[member.server],
                     health: health)
             },
-            recovery: await recoveryStatus(patience: patience))
+            recovery: await recoveryStatus(patience: patience),
+            conflicts: await patiently(upTo: patience, on: nil) { try? await self.conflicts() }.flatMap { $0 } ?? [])
     }
 }
 

@@ -38,6 +38,10 @@ extension Volume {
             return prepared
         }
         try await finish(prepared)
+        // L6: what takes its place is to be committed as well.
+        guard current({ $0.committedOperations }) >= prepared.operations else {
+            return try await commit(mayAcquire: mayAcquire)
+        }
         return prepared.operations
     }
 
@@ -75,8 +79,8 @@ extension Volume {
 
     func prepare(_ cut: VolumeState.Cut, on chain: CommitChain) -> PreparedCommit {
         let changes = cut.changes.map { Change(key: $0.key, value: $0.value) }.sorted { $0.key < $1.key }
-        var contents = chain.contents
-        contents.transaction = TransactionID(incarnation: incarnation, number: chain.nextNumber)
+        var contents = chain.contents.followed(
+            by: TransactionID(incarnation: incarnation, number: chain.nextNumber))
         var blocks: [SealedBlock] = []
         var changeBlocks: [ChangeBlock] = []
         for var set in ChangeSet(sequence: chain.record.sequence + 1, previous: nil, changes: changes).split() {
@@ -108,7 +112,18 @@ extension Volume {
         // Behind much data the vote would take longer than the lease lasts; flushing first, the lease is renewed meanwhile.
         // B2, legal only once every block is on enough disks: a server that is alone sees to that before it asks its keeper.
         if servers.alone == nil || blocks.outstandingBytes > Self.flushedWithVote { try await blocks.flush() }
-        let (record, contents) = try await choose(prepared)
+        let record: RootRecord
+        let contents: RootContents
+        switch try await choose(prepared) {
+        case .chosen(let chosen, let itsContents): (record, contents) = (chosen, itsContents)
+        case .overtaken(let newer):
+            let wasHeld = update { state in
+                defer { state.leaseEnd = nil }
+                return state.leaseEnd != nil
+            }
+            try await goOn(from: newer)
+            return update { if wasHeld { $0.leaseEnd = register.leaseEnd } }
+        }
         update { state in
             let isAudited = state.isAuditing && record.gcEpoch > state.chain.record.gcEpoch
             if isAudited || state.wantsNextRoot {
@@ -121,19 +136,24 @@ extension Volume {
             }
             state.chain.advance(prepared, to: record, contents)
             state.chain.tree = state.chain.wantsCheckpoint ? prepared.tree : nil
-            state.committedOperations = prepared.operations
-            state.prepared = nil
+            state.noteCommitted(prepared)
         }
         remember(record)
     }
 
+    private enum Choice {
+        case chosen(RootRecord, RootContents)
+        /// By another client: what was prepared was chosen before, or never will be.
+        case overtaken(RootRecord)
+    }
+
     /// Moves the root, and finds out what became of it when that stayed unknown (P5).
-    private func choose(_ prepared: PreparedCommit) async throws(VolumeError) -> (RootRecord, RootContents) {
+    private func choose(_ prepared: PreparedCommit) async throws(VolumeError) -> Choice {
         var base = current { $0.chain.record }
         let sealed = seal(prepared.contents)
         while true {
             switch await register.commit(prepared.change(sealed, on: base), on: base) {
-            case .committed(let record): return (record, prepared.contents)
+            case .committed(let record): return .chosen(record, prepared.contents)
             case .refused(let refusal): throw .refused(refusal)
             case .tooLarge: throw .damaged("the root record, too large to be stored,")
             case .unknown, .notHeld:
@@ -141,22 +161,13 @@ extension Volume {
                 // Base first: the same value, in whatever ballot, means that our commit did not happen.
                 if record.sequence == base.sequence, record.sameValue(as: base) { continue }
                 let contents = try open(record)
-                if contents.transaction == prepared.contents.transaction { return (record, contents) }
+                if contents.transaction == prepared.contents.transaction { return .chosen(record, contents) }
                 if record.isMoved(from: base) {
                     adopt(record)
                     base = record
                     continue
                 }
-                guard prepared.operations > current({ $0.committedOperations }) else {
-                    // Our own housekeeping, which nobody misses.
-                    update { state in
-                        state.prepared = nil
-                        state.hasDropped = true
-                    }
-                    throw .busy
-                }
-                update { $0.failure = .ioError }
-                throw .overtaken
+                return .overtaken(record)
             }
         }
     }

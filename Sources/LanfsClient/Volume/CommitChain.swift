@@ -75,6 +75,7 @@ extension VolumeState {
         for (key, value) in changes {
             if let (block, usage) = BlockUsage.noted(by: key, value) { sparse.note(block, usage) }
         }
+        log.cut()
         defer {
             raisesGCEpoch = false
             membership = nil

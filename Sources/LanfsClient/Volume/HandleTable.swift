@@ -40,6 +40,18 @@ struct HandleTable {
         return count == 1 ? file.inode : nil
     }
 
+    /// Whoever has this inode open gets ESTALE from now on.
+    mutating func expire(_ inode: InodeNumber) {
+        for (handle, file) in files where file.inode == inode {
+            files[handle] = File(inode: Self.nowhere, flags: file.flags, wholeLockOwner: file.wholeLockOwner)
+            openCounts[Self.nowhere, default: 0] += 1
+        }
+        openCounts[inode] = nil
+    }
+
+    /// No inode has this number.
+    private static let nowhere: InodeNumber = 0
+
     mutating func update(_ handle: Handle, _ body: (inout File) -> Void) {
         guard files[handle] != nil else { return }
         body(&files[handle]!)

@@ -4,12 +4,20 @@ import LanfsTree
 import SystemPackage
 
 extension Volume {
-    /// Takes a range of inode numbers for this client (T4); the next commit has it, before or with their first use.
+    /// Takes a range of inode numbers for this client (T4). None is used before a chosen root has the reservation: an operation
+    /// that is done again on another root (L6) keeps its numbers, so nobody else may have got them meanwhile.
     func reserveInodeNumbers() async throws(VolumeError) {
-        try await runToEnd { (state) throws(Pause) in
-            guard state.inodeNumbers.isEmpty else { return }
-            state.inodeNumbers = try state.changeWhenWritable { (transaction) throws(Interruption) in
-                try transaction.reserveInodes()
+        try await reserving.withLock { () async throws(VolumeError) in
+            while current({ $0.inodeNumbers.count <= VolumeState.numbersForCopies }) {
+                let (numbers, redone) = try await runToEnd { (state) throws(Pause) in
+                    let numbers = try state.changeWhenWritable { (transaction) throws(Interruption) in
+                        try transaction.reserveInodes()
+                    }
+                    return (numbers, state.redone)
+                }
+                if case .failure(let errno) = await save() { throw .failed(errno) }
+                // On another root they may be somebody else's.
+                update { state in if state.redone == redone { state.inodeNumbers = numbers } }
             }
         }
     }

@@ -2,8 +2,7 @@ import LanfsProtocol
 import SystemPackage
 
 extension Volume {
-    /// Gets the write lease and with it the newest root. Work of ours that is not committed continues on the root it
-    /// was based on, or not at all.
+    /// Gets the write lease and with it the newest root. Work of ours that is not committed continues there (L6).
     func acquireLease() async throws(VolumeError) {
         let outcome = await patiently(upTo: options.timeout, on: executor) { () async -> Result<Void, VolumeError> in
             do throws(VolumeError) {
@@ -52,11 +51,7 @@ extension Volume {
             update { $0.failure = .ioError }
             throw .rolledBack("it shows commit \(record.sequence), and commit \(base.sequence) was seen before")
         }
-        guard !current({ $0.hasUnsavedWork }) else {
-            update { $0.failure = .ioError }
-            throw .overtaken
-        }
-        try await load(record)
+        if current({ $0.hasUnsavedWork }) { try await goOn(from: record) } else { try await load(record) }
     }
 
     /// The root that the newest epoch began with (M2): the same state as before, under a new record.

@@ -47,13 +47,7 @@ extension Volume {
     func load(_ record: RootRecord) async throws(VolumeError) {
         let contents = try open(record)
         let base = current { $0.chain }
-        do throws(VolumeError) {
-            let memory = RollbackMemory(base.record, base.contents.recoveries, VolumeSigner(key: key.signingKey))
-            try contents.recoveries.check(record, against: memory)
-        } catch {
-            update { $0.failure = .ioError }
-            throw error
-        }
+        try check(record, contents, against: base)
         // A snapshot stays what it is; only who has the volume's blocks goes on.
         guard !current({ $0.showsSnapshot }) else {
             update { $0.chain = CommitChain(record: record, contents: contents) }
@@ -71,12 +65,22 @@ extension Volume {
             } catch {
                 throw .node(error)
             }
-            try state.replace(tree, self.chain(of: record, contents, changeBlocks: all.blocks))
-            state.inodeNumbers = 0..<0
+            try state.replace(tree, self.chain(of: record, contents, changeBlocks: all.blocks, after: state.chain))
             return state.noteAllForeign()
         }
         remember(record)
         tell(foreign)
+    }
+
+    /// F1: stops with an alarm where a root does not descend from the one before.
+    func check(_ record: RootRecord, _ contents: RootContents, against base: CommitChain) throws(VolumeError) {
+        do throws(VolumeError) {
+            let memory = RollbackMemory(base.record, base.contents.recoveries, VolumeSigner(key: key.signingKey))
+            try contents.recoveries.check(record, against: memory)
+        } catch {
+            update { $0.failure = .ioError }
+            throw error
+        }
     }
 
     /// Changes of consecutive commits, oldest first.
@@ -134,25 +138,26 @@ extension Volume {
             } catch {
                 throw .node(error)
             }
-            try state.replace(state.tree, self.chain(of: record, contents, changeBlocks: base.changeBlocks + news.blocks))
+            try state.replace(state.tree, self.chain(
+                    of: record, contents, changeBlocks: base.changeBlocks + news.blocks, after: state.chain))
             return state.noteForeign(news.changes)
         }
         if let foreign { tell(foreign) }
         return foreign != nil
     }
 
-    private func tell(_ changes: Set<ForeignChange>) {
+    func tell(_ changes: Set<ForeignChange>) {
         defer { update { $0.tellings -= 1 } }
         guard !changes.isEmpty, let listener = foreignChangesListener.withLock({ $0 }) else { return }
         for change in changes { listener(change) }
     }
 
     private func chain(
-        of record: RootRecord, _ contents: RootContents, changeBlocks: [ChangeBlock]
+        of record: RootRecord, _ contents: RootContents, changeBlocks: [ChangeBlock], after base: CommitChain
     ) -> CommitChain {
         CommitChain(
             record: record, contents: contents, changeBlocks: changeBlocks,
-            nextNumber: contents.transaction.incarnation == incarnation ? contents.transaction.number + 1 : 1)
+            nextNumber: max(base.nextNumber, (contents.lastCommit(of: incarnation) ?? 0) + 1))
     }
 
     /// What the change blocks of a root say, the oldest first.

@@ -31,6 +31,10 @@ public final class Volume: Sendable {
     let sealer = Sealer()
     let fetcher = FrameFetcher()
     let leaseLock = AsyncLock()
+    /// One reservation of inode numbers at a time (T4).
+    let reserving = AsyncLock()
+    /// One attempt at a time to go on from another client's root (L6).
+    let goingOn = AsyncLock()
     let isClosed = Atomic<Bool>(false)
     /// Too few keepers answered lately to say which root is the newest.
     let newestIsOutOfReach = Atomic<Bool>(false)

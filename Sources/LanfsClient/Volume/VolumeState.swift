@@ -16,6 +16,13 @@ struct VolumeState {
     var operations: UInt64 = 0
     /// The newest operation that is in a chosen root.
     var committedOperations: UInt64 = 0
+    /// Those in between, to be done again should the lease be lost with them (L6).
+    var log = OperationLog()
+    /// That under way, and how often it was done.
+    var redo: Redo?
+    var redone = 0
+    /// Grows with every change of the tree.
+    private(set) var revision: UInt64 = 0
 
     // MARK: File data
     var frames: FrameCache
@@ -140,7 +147,28 @@ struct VolumeState {
             throw .node(error)
         }
         for change in changes { pending[change.key] = .some(change.value) }
+        revision += 1
         return value
+    }
+
+    /// What somebody asked for: done, and noted so that it can be done again on another root (L6).
+    ///
+    /// - Parameter before: see ``versionBefore(changing:)``.
+    mutating func execute<Value>(
+        by caller: Caller, before: ContentVersion? = nil,
+        _ body: (inout Transaction) throws(Interruption) -> (Value, Operation?)
+    ) throws(Pause) -> Value {
+        try requireWritable()
+        guard inodeNumbers.count > Self.numbersForCopies else { throw .inodes }
+        let (value, operation) = try change(body)
+        if let operation { log.append(operation, number: operations, by: caller, before: before) }
+        return value
+    }
+
+    /// To be said of the first change of a file's contents in each commit.
+    func versionBefore(changing inode: InodeNumber) throws(Pause) -> ContentVersion? {
+        guard log.needsVersion(of: inode) else { return nil }
+        return try read { (transaction) throws(Interruption) in try transaction.version(of: inode) }
     }
 
     /// Every operation that changes the volume starts with this.
@@ -150,9 +178,12 @@ struct VolumeState {
         guard let leaseEnd, ContinuousClock.now < leaseEnd else { throw .lease }
     }
 
+    /// Numbers that only conflicts may use: when there is one, none can be reserved first.
+    static let numbersForCopies = 1 << 10
+
     /// Takes a number no inode has had (T4).
     mutating func takeInodeNumber() throws(Pause) -> InodeNumber {
-        guard let number = inodeNumbers.first else { throw .inodes }
+        guard inodeNumbers.count > Self.numbersForCopies, let number = inodeNumbers.first else { throw .inodes }
         inodeNumbers = number + 1..<inodeNumbers.upperBound
         return number
     }

@@ -101,6 +101,8 @@ struct Survey {
             if try PinnedRoot(decoding: value).record.sequence != sequence { report(key, "is another commit") }
         case .recovery:
             _ = try RecoveryWatch(decoding: value)
+        case .conflict:
+            _ = try Place(decoding: value)
         }
     }
 

@@ -26,6 +26,7 @@ extension RecordKey: CustomStringConvertible {
         case .dead(let sequence, let block): "dead \(sequence)/\(block)"
         case .pinnedRoot(let sequence, let hash): "pinned root \(sequence)/\(hash)"
         case .recovery(let id): "recovery \(id)"
+        case .conflict(let inode): "conflict \(inode)"
         }
     }
 }

@@ -22,6 +22,8 @@ public enum RecordKey: Equatable, Sendable {
     case pinnedRoot(sequence: UInt64, RecordHash)
     /// Who may still come back with what a recovery by force left behind (M3), by its id.
     case recovery(UInt64)
+    /// An inode that lost a conflict (L6), and where it was put.
+    case conflict(InodeNumber)
 
     /// The first byte of each key. `lock`, `client` and `history` are kept for protocol.md's sections 3 and 4.
     enum Kind: UInt8 {
@@ -36,6 +38,7 @@ public enum RecordKey: Equatable, Sendable {
         case dead = 0x68
         case pinnedRoot = 0x70
         case recovery = 0x78
+        case conflict = 0x7c
         case lock = 0x80
         case client = 0x90
         case history = 0xa0
@@ -88,6 +91,8 @@ extension RecordKey {
             return Key(writer.bytes)
         case .recovery(let id):
             return Key(Self.start(.recovery, id, size: 9).bytes)
+        case .conflict(let inode):
+            return Key(Self.start(.conflict, inode, size: 9).bytes)
         }
     }
 
@@ -137,6 +142,8 @@ extension RecordKey {
             decoded = .pinnedRoot(sequence: try reader.integer(), try reader.id())
         case .recovery:
             decoded = .recovery(try reader.integer())
+        case .conflict:
+            decoded = .conflict(try reader.integer())
         case .lock, .client, .history:
             return nil
         }

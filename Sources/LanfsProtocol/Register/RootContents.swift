@@ -23,7 +23,14 @@ public struct RootContents: Equatable, Sendable {
     public var changesSinceCheckpoint: UInt32
     /// The commit that made this record.
     public var transaction: TransactionID
+    /// T5: the last commits of the clients that wrote before this one, the newest first, so that each of them finds out whether
+    /// a commit was chosen whose outcome it does not know.
+    public private(set) var writers: [TransactionID] = []
     public var recoveries = RecoveryHistory()
+
+    /// A root record has little room. Who is left out after so many others wrote takes its commit for not chosen; doing it
+    /// again then finds it done.
+    private static let writersKept = 8
 
     public init(
         tree: FrameRef? = nil, treeSequence: UInt64 = 0, newestChange: FrameRef? = nil,
@@ -36,6 +43,22 @@ public struct RootContents: Equatable, Sendable {
         self.transaction = transaction
     }
 
+    /// What the next commit starts from.
+    public func followed(by transaction: TransactionID) -> RootContents {
+        var next = self
+        next.transaction = transaction
+        guard self.transaction.incarnation != transaction.incarnation else { return next }
+        next.writers.removeAll { [self.transaction.incarnation, transaction.incarnation].contains($0.incarnation) }
+        next.writers.insert(self.transaction, at: 0)
+        next.writers.removeLast(max(0, next.writers.count - Self.writersKept))
+        return next
+    }
+
+    /// The number of the last chosen commit of a client; `nil` when it is not known.
+    public func lastCommit(of incarnation: UInt128) -> UInt64? {
+        ([transaction] + writers).first { $0.incarnation == incarnation }?.number
+    }
+
     public var encoded: [UInt8] {
         var writer = ByteWriter(reserving: 256)
         writer.append(Self.version)
@@ -43,8 +66,8 @@ public struct RootContents: Equatable, Sendable {
         writer.append(treeSequence)
         writer.append(optional: newestChange) { $1.encode(into: &$0) }
         writer.append(changesSinceCheckpoint)
-        writer.append(transaction.incarnation)
-        writer.append(transaction.number)
+        writer.append(transaction)
+        writer.append(list: writers) { $0.append($1) }
         recoveries.encode(into: &writer)
         return writer.bytes
     }
@@ -58,8 +81,24 @@ public struct RootContents: Equatable, Sendable {
         treeSequence = try reader.integer()
         newestChange = try reader.optional { (reader) throws(DecodingError) in try FrameRef(from: &reader) }
         changesSinceCheckpoint = try reader.integer()
-        transaction = TransactionID(incarnation: try reader.integer(), number: try reader.integer())
+        transaction = try reader.transaction()
+        writers = try reader.list(minimum: 24, limit: Self.writersKept) { (reader) throws(DecodingError) in
+            try reader.transaction()
+        }
         recoveries = try RecoveryHistory(from: &reader)
         try reader.finish()
+    }
+}
+
+extension ByteWriter {
+    fileprivate mutating func append(_ transaction: TransactionID) {
+        append(transaction.incarnation)
+        append(transaction.number)
+    }
+}
+
+extension ByteReader {
+    fileprivate mutating func transaction() throws(DecodingError) -> TransactionID {
+        TransactionID(incarnation: try integer(), number: try integer())
     }
 }

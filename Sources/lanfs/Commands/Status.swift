@@ -49,7 +49,7 @@ enum Status {
             volume \(status.volume.hex.prefix(16)): \(copies) of each block, commit \(status.commits), epoch \(status.epoch)
             \(summary(status))
 
-            \(table.text)\(recovery(status, names))
+            \(table.text)\(conflicts(status) + recovery(status, names))
             """
     }
 
@@ -91,6 +91,13 @@ enum Status {
         return "all is well"
     }
 
+    /// L6: listed until somebody has decided which of the two is right.
+    private static func conflicts(_ status: VolumeStatus) -> String {
+        guard !status.conflicts.isEmpty else { return "" }
+        return "\nkept beside what another client made at the same time, until renamed or deleted:\n"
+            + status.conflicts.map { "  \($0)\n" }.joined()
+    }
+
     /// What a recovery by force left behind, for whom that is news.
     private static func recovery(_ status: VolumeStatus, _ names: ServerNames) -> String {
         var text = ""
@@ -117,6 +124,7 @@ enum Status {
             .init("repair_rate", .unsigned(status.repairRate)),
             .init("repair_seconds", status.repairSeconds.map { .unsigned($0) } ?? .null),
             .init("snapshots", .array(status.recovery.snapshots.map { .string($0) })),
+            .init("conflicts", .array(status.conflicts.map { .string($0) })),
             .init("space_held_back", .bool(status.recovery.holdsBack)),
             .init(
                 "awaited", .array(status.recovery.awaited.map { .string(fingerprint(of: $0.bytes)) })),

@@ -1,0 +1,170 @@
+import LanfsFileSystem
+import LanfsProtocol
+import LanfsTree
+import SystemPackage
+
+/// L6: the root that another client made, and on it what is acknowledged here, as far as it is done again. Until it is all
+/// there, nobody sees it.
+struct Redo {
+    var tree: Tree
+    var pending: [Key: [UInt8]?] = [:]
+    let chain: CommitChain
+    var execution: Reexecution
+    /// The next entry of the log.
+    var next = 0
+    /// Of the state that it starts from.
+    let revision: UInt64
+
+    mutating func change<Value>(
+        _ nodes: NodeCache, _ body: (inout Transaction) throws(Interruption) -> Value
+    ) throws(Pause) -> Value {
+        let value: Value
+        let changes: [Change]
+        do throws(Interruption) {
+            var transaction = Transaction(reading: tree, nodes: nodes)
+            value = try body(&transaction)
+            changes = transaction.changes
+        } catch {
+            throw Pause(error)
+        }
+        do throws(MissingNode) {
+            try tree.apply(changes, nodes: nodes)
+        } catch {
+            throw .node(error)
+        }
+        for change in changes { pending[change.key] = .some(change.value) }
+        return value
+    }
+}
+
+extension VolumeState {
+    /// Entries done again under one lock.
+    private static let redoneAtOnce = 128
+
+    mutating func beginRedo(
+        on contents: RootContents, _ changes: [Change], _ chain: CommitChain, _ execution: Reexecution
+    ) throws(Pause) {
+        var tree = Tree(root: contents.tree)
+        do throws(MissingNode) {
+            try tree.apply(changes, nodes: nodes)
+        } catch {
+            throw .node(error)
+        }
+        redo = Redo(tree: tree, chain: chain, execution: execution, revision: revision)
+    }
+
+    /// Changes what is done again. It has one owner meanwhile, so that its tree changes in place.
+    private mutating func withRedo<Value>(
+        _ body: (inout Redo, borrowing VolumeState) throws(Pause) -> Value
+    ) throws(Pause) -> Value {
+        guard var redo else { throw .failed(.canceled) }
+        self.redo = nil
+        defer { self.redo = redo }
+        return try body(&redo, self)
+    }
+
+    /// Does some operations again, in order. Returns whether there are more.
+    mutating func redoSome() throws(Pause) -> Bool {
+        try withRedo { (redo, state) throws(Pause) in
+            for _ in 0..<Self.redoneAtOnce {
+                guard redo.next < state.log.entries.count else { return false }
+                let entry = state.log.entries[redo.next]
+                let (execution, handles) = (redo.execution, state.handles)
+                let step = try redo.change(state.nodes) { (transaction) throws(Interruption) in
+                    try execution.run(entry, in: &transaction, isOpen: handles.isOpen)
+                }
+                redo.execution.note(step)
+                redo.next += 1
+            }
+            return true
+        }
+    }
+
+    /// Gives a file that nobody else changed what was written to it and is sealed.
+    mutating func redoContents(of inode: InodeNumber, _ chunks: [Range<UInt64>]) throws(Pause) {
+        try withRedo { (redo, state) throws(Pause) in
+            let source = Transaction(reading: state.tree, nodes: state.nodes)
+            try redo.change(state.nodes) { (transaction) throws(Interruption) in
+                for range in chunks { try transaction.carry(range, of: inode, from: source) }
+            }
+        }
+    }
+
+    /// Makes the file that a whole other one is copied to; `nil` when that has no name here any more.
+    mutating func redoAsCopy(
+        of inode: InodeNumber, beside place: Place, by caller: Caller
+    ) throws(Pause) -> InodeNumber {
+        // The reserve is for this.
+        guard let copy = inodeNumbers.first else { throw .failed(.noSpace) }
+        let number = operations
+        try withRedo { (redo, state) throws(Pause) in
+            let source = Transaction(reading: state.tree, nodes: state.nodes)
+            let execution = redo.execution
+            let made = try redo.change(state.nodes) { (transaction) throws(Interruption) in
+                try execution.makeCopy(of: inode, beside: place, as: copy, from: source, by: caller, in: &transaction)
+            }
+            redo.execution.note(copy: made, number: number, by: caller)
+        }
+        inodeNumbers = copy + 1..<inodeNumbers.upperBound
+        return copy
+    }
+
+    /// A block with chunks of a copy, from `first` on.
+    mutating func redo(
+        _ block: SealedBlock, _ lengths: [Int], to copy: InodeNumber, from first: UInt64
+    ) throws(Pause) {
+        try withRedo { (redo, state) throws(Pause) in
+            let made = redo.chain.record.sequence
+            try redo.change(state.nodes) { (transaction) throws(Interruption) in
+                try transaction.registerBlock(
+                    block.id, length: UInt32(block.bytes.readableBytes), kind: .data, made: made)
+                try transaction.putRun(
+                    copy, firstChunk: first, count: UInt32(lengths.count), frames: block.run(first: 0, count: lengths.count),
+                    lastLength: UInt32(lengths.last ?? 0))
+            }
+        }
+    }
+
+    /// From here on that is the state. Returns what the kernel may remember otherwise; `nil`, with nothing done, when more
+    /// was changed meanwhile.
+    mutating func finishRedo() -> Set<ForeignChange>? {
+        guard let redo, redo.revision == revision else {
+            self.redo = nil
+            return nil
+        }
+        self.redo = nil
+        tree = redo.tree
+        pending = redo.pending
+        chain = redo.chain
+        log = redo.execution.log
+        prepared = nil
+        // It was planned for another root.
+        membership = nil
+        keepDirty(redo.execution.carried)
+        for inode in redo.execution.copied {
+            handles.expire(inode)
+        }
+        hasDropped = false
+        redone += 1
+        loads += 1
+        tellings += 1
+        return noteAllForeign()
+    }
+
+    /// Drops all unsaved data but these chunks: the rest was being rewritten, or is in copies.
+    private mutating func keepDirty(_ kept: [InodeNumber: [Range<UInt64>]]) {
+        for (inode, file) in dirty {
+            let ranges = kept[inode] ?? []
+            for chunk in file.order where !ranges.contains(where: { $0.contains(chunk) }) {
+                discardDirty(of: inode, chunks: chunk..<chunk + 1)
+            }
+        }
+    }
+
+    /// What was prepared is in the chain of roots.
+    mutating func noteCommitted(_ prepared: PreparedCommit) {
+        committedOperations = prepared.operations
+        log.forget(through: prepared.operations)
+        self.prepared = nil
+    }
+}
