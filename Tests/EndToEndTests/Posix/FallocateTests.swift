@@ -34,13 +34,15 @@ extension Posix {
             #expect(try contents(here("file")) == [1, 2, 3])
         }
 
-        @Test("growth moves the times of the content, a refusal none")
+        @Test("the times of the content move, also where the file is as large already, and a refusal moves none")
         func times() throws {
             let here = try Folder()
             try writeFile(here("file"), [1, 2, 3])
             try withFile(here("file"), O_RDWR) { file in
-                try expectMoves([(here("file"), .content), (here.path, [])]) {
-                    expect(OK, returned(posix_fallocate(file, 0, 9_000)))
+                for length in [9_000, 10] {
+                    try expectMoves([(here("file"), .content), (here.path, [])], "\(length)") {
+                        expect(OK, returned(posix_fallocate(file, 0, length)))
+                    }
                 }
                 try expectMoves([(here("file"), [])]) { expect(EINVAL, returned(posix_fallocate(file, 0, 0))) }
             }

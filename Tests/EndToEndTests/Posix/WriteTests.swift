@@ -45,6 +45,7 @@ extension Posix {
                 ("truncate", { _ in truncate(here("file"), 1) }),
                 ("open with O_TRUNC", { _ in opened(here("file"), O_WRONLY | O_TRUNC) }),
                 ("posix_fallocate", { returned(posix_fallocate($0, 0, 9_000)) }),
+                ("posix_fallocate of what is there", { returned(posix_fallocate($0, 0, 2)) }),
             ]
             for (name, change) in changes {
                 for (person, expected) in [(Person.owner, 0o777 as mode_t), (.other, 0o777), (.root, 0o6777)] {
