@@ -3,7 +3,7 @@ import Testing
 
 extension Posix {
     @Suite("chmod") struct Chmod {
-        @Test("the mode is what was asked for, all twelve bits of it, for whatever the name leads to", arguments: Kind.allButSymlink)
+        @Test("the mode is what was asked for, all twelve bits of it, for all kinds of inodes", arguments: Kind.allButSymlink)
         func modes(_ kind: Kind) throws {
             let here = try Folder()
             try kind.make(here("it"))

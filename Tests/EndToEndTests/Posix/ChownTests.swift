@@ -10,7 +10,8 @@ extension Posix {
             let here = try Folder()
             try kind.make(here("it"))
             let rows: [(UInt32, UInt32, then: [UInt32])] = [
-                (123, 456, [123, 456]), (789, Self.same, [789, 456]), (Self.same, 12, [789, 12]), (Self.same, Self.same, [789, 12]),
+                (123, 456, [123, 456]), (789, Self.same, [789, 456]), (Self.same, 12, [789, 12]),
+                (Self.same, Self.same, [789, 12]),
                 (0xffff_fffe, 0xffff_fffe, [0xffff_fffe, 0xffff_fffe]), (0, 0, [0, 0]),
             ]
             for (user, group, then) in rows {
@@ -68,7 +69,8 @@ extension Posix {
             for (kind, expected) in [(Kind.file, 0o755 as mode_t), (.directory, 0o6755)] {
                 try kind.make(here("it"))
                 try Person.owner.own(here("it"))
-                for (user, group) in [(Self.same, 2001 as UInt32), (Person.owner.user, Self.same), (Person.owner.user, 1001)] {
+                let rows: [(UInt32, UInt32)] = [(Self.same, 2001), (Person.owner.user, Self.same), (Person.owner.user, 1001)]
+                for (user, group) in rows {
                     try check(chmod(here("it"), 0o6755))
                     try acting(as: person) { expect(OK, chown(here("it"), user, group)) }
                     #expect(try mode(here("it")) == expected, "\(kind) \(user) \(group)")

@@ -20,9 +20,10 @@ extension Posix {
         func owners() throws {
             let (file, folder) = (Person.member, Person.owner)
             for (name, kind, call) in Self.calls {
-                for (bits, person, expected) in [
-                    (0o1777 as mode_t, file, OK), (0o1777, folder, OK), (0o1777, .root, OK), (0o1777, .other, EPERM), (0o777, .other, OK),
-                ] {
+                let rows: [(mode_t, Person, Int32)] = [
+                    (0o1777, file, OK), (0o1777, folder, OK), (0o1777, .root, OK), (0o1777, .other, EPERM), (0o777, .other, OK),
+                ]
+                for (bits, person, expected) in rows {
                     let here = try Folder()
                     try check(mkdir(here("folder"), 0o777))
                     try folder.own(here("folder"))
