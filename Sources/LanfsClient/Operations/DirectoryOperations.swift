@@ -10,7 +10,8 @@ extension Volume {
     }
 
     public func releaseDirectory(_ handle: Handle) {
-        update { $0.handles.closeDirectory(handle) }
+        // As for files: one that was removed is there, empty, until its last close.
+        if let orphan = update({ $0.handles.closeDirectory(handle) }) { releaseIfOrphan(orphan) }
     }
 
     public func readDirectory(

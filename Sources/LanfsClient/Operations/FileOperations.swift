@@ -195,7 +195,8 @@ extension VolumeState {
     fileprivate mutating func emptyIfAsked(
         _ attributes: Attributes, _ flags: OpenFlags, by caller: Caller
     ) throws(Pause) -> Attributes {
-        guard flags.contains(.truncate), attributes.type == .regular, attributes.size > 0 else { return attributes }
+        // POSIX: the times of the content move also when there was none.
+        guard flags.contains(.truncate), attributes.type == .regular else { return attributes }
         var changes = AttributeChanges()
         changes.size = 0
         return try setAttributes(of: attributes.inode, to: changes, by: caller)

@@ -21,13 +21,12 @@ extension Volume {
             }
             try state.requireWritable()
             if kind != 0 { try state.clear(offset..<end, of: file.inode, by: caller) }
-            guard !keepsSize else { return }
             let size = try state.read { (transaction) throws(Interruption) in
                 try transaction.attributes(of: file.inode).size
             }
-            guard end > size else { return }
+            // Also where the file is as large already: its times move, and set-user-id goes.
             var changes = AttributeChanges()
-            changes.size = end
+            changes.size = keepsSize ? size : max(size, end)
             _ = try state.setAttributes(of: file.inode, to: changes, by: caller)
         }
     }

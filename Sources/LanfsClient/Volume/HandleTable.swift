@@ -27,17 +27,13 @@ struct HandleTable {
     func isOpen(_ inode: InodeNumber) -> Bool { openCounts[inode] != nil }
 
     mutating func open(_ inode: InodeNumber, flags: OpenFlags) -> Handle {
-        defer { next += 1 }
         files[next] = File(inode: inode, flags: flags)
-        openCounts[inode, default: 0] += 1
-        return next
+        return count(inode)
     }
 
     /// Returns the inode when this was its last open handle.
     mutating func close(_ handle: Handle) -> InodeNumber? {
-        guard let file = files.removeValue(forKey: handle), let count = openCounts[file.inode] else { return nil }
-        openCounts[file.inode] = count == 1 ? nil : count - 1
-        return count == 1 ? file.inode : nil
+        files.removeValue(forKey: handle).flatMap { discount($0.inode) }
     }
 
     /// Whoever has this inode open gets ESTALE from now on.
@@ -58,13 +54,26 @@ struct HandleTable {
     }
 
     mutating func openDirectory(_ inode: InodeNumber, parent: InodeNumber) -> Handle {
-        defer { next += 1 }
         directories[next] = Directory(inode: inode, parent: parent)
+        return count(inode)
+    }
+
+    /// As `close`.
+    mutating func closeDirectory(_ handle: Handle) -> InodeNumber? {
+        directories.removeValue(forKey: handle).flatMap { discount($0.inode) }
+    }
+
+    /// The handle that was just filled in is taken.
+    private mutating func count(_ inode: InodeNumber) -> Handle {
+        openCounts[inode, default: 0] += 1
+        defer { next += 1 }
         return next
     }
 
-    mutating func closeDirectory(_ handle: Handle) {
-        directories[handle] = nil
+    private mutating func discount(_ inode: InodeNumber) -> InodeNumber? {
+        guard let count = openCounts[inode] else { return nil }
+        openCounts[inode] = count == 1 ? nil : count - 1
+        return count == 1 ? inode : nil
     }
 
     mutating func setDirectory(_ handle: Handle, _ directory: Directory) {

@@ -163,6 +163,29 @@ func copyRange(from source: Int32, to target: Int32, _ count: Int) throws {
     #expect(try check(copy(source, &from, target, &to, count, 0)) == count)
 }
 
+private typealias SystemCall = @convention(c) (Int, Int, Int, Int) -> Int
+
+/// syscall(2), for those that the library has another idea of.
+func systemCall(_ number: Int, _ first: Int, _ second: Int, _ third: Int) throws(Errno) {
+    let call = try symbol("syscall", as: SystemCall.self)
+    try check(call(number, first, second, third))
+}
+
+private typealias Rename = @convention(c) (Int32, UnsafePointer<CChar>, Int32, UnsafePointer<CChar>, UInt32) -> Int32
+
+enum RenameFlag {
+    static let noReplace: UInt32 = 1
+    static let exchange: UInt32 = 2
+}
+
+func rename(_ old: String, _ new: String, flags: UInt32) -> Int32 {
+    guard let rename = try? symbol("renameat2", as: Rename.self) else {
+        errno = ENOSYS
+        return -1
+    }
+    return rename(AT_FDCWD, old, AT_FDCWD, new, flags)
+}
+
 private typealias SetUser = @convention(c) (UInt32) -> Int32
 
 /// Runs `body` as this user, and without root's rights, as far as file systems are concerned; on this thread alone.

@@ -68,6 +68,11 @@ final class Host {
     /// A path outside of the volume.
     func local(_ name: String) -> String { folder + "/local/" + name }
 
+    func makeKey() throws {
+        let made = try lanfs("keygen")
+        guard made.status == 0 else { throw Failure("keygen: status \(made.status): \(made.errors)") }
+    }
+
     // MARK: The server
 
     private func serveArguments(_ extra: [String]) throws -> [String] {
@@ -234,8 +239,7 @@ func onHost(
     let host = try Host(limit: limit)
     defer { host.cleanUp() }
     do {
-        let made = try host.lanfs("keygen")
-        guard made.status == 0 else { throw Failure("keygen: status \(made.status): \(made.errors)") }
+        try host.makeKey()
         if let serve { try host.startServer(serve) }
         if mount { try host.startMount() }
         try body(host)
