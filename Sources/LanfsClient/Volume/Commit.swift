@@ -49,7 +49,13 @@ extension Volume {
     /// what died. Freeing has time, so that a stream of small commits does not pay a round trip for each.
     func afterCommit() async throws(VolumeError) {
         guard register.isHeld else { return }
-        try await checkpointIfDue()
+        do throws(VolumeError) {
+            try await checkpointIfDue()
+        } catch {
+            // Where there is no room for it, what died may make some: then the next one succeeds.
+            try await freeDeadBlocks()
+            throw error
+        }
         let commits: Int? = update { state in
             state.commitsSinceHouseKept += 1
             guard ContinuousClock.now - state.houseKeptAt > .milliseconds(500) else { return nil }

@@ -115,7 +115,7 @@ extension VolumeMembers {
         let outcome = verdict(on: order, blocks.localCopy(order.block))
         guard outcome == .stored else { return outcome }
         do {
-            _ = try payload.withUnsafeReadableBytes { try blocks.put(order.block, $0, gcEpoch: order.gcEpoch) }
+            _ = try payload.withUnsafeReadableBytes { try blocks.put(order.block, $0, gcEpoch: order.gcEpoch, from: .member) }
             return .stored
         } catch let error as StoreError {
             context.failures.report(error, "storing a copy from another server")

@@ -70,7 +70,7 @@ final class ServedVolume: Sendable {
     ) -> Result<BlockStore.PutOutcome, Refusal> {
         if let refusal = refuse(bytes, as: block) { return .failure(refusal) }
         do throws(StoreError) {
-            return .success(try blocks.put(block, bytes, gcEpoch: gcEpoch))
+            return .success(try blocks.put(block, bytes, gcEpoch: gcEpoch, from: .client))
         } catch {
             failures.report(error, "storing a block")
             return .failure(Refusal(error))

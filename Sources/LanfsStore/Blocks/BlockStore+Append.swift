@@ -23,6 +23,8 @@ struct Place {
     var offset: UInt64
     /// Reserving it closed the segment before, which can be sealed.
     var closedAnother = false
+    /// Bytes of the reserve that it took.
+    var drawn: UInt64 = 0
 }
 
 enum SegmentFile {
@@ -36,27 +38,54 @@ enum SegmentFile {
 }
 
 extension BlockStore {
+    private enum Claim {
+        case counted
+        case overQuota(left: UInt64)
+        case overCapacity
+    }
+
     /// Counts the bytes against quota and capacity before anything is written; makes room from quarantine if it must.
-    func claim(_ span: UInt64) throws(StoreError) {
+    ///
+    /// - Parameter mayDraw: when there is none, from this volume's share of the reserve.
+    /// - Returns: bytes of the reserve that it took.
+    func claim(_ span: UInt64, mayDraw: Bool) throws(StoreError) -> UInt64 {
         while true {
-            let left: UInt64? = state.withLock { state in
-                let left = state.quota - min(state.quota, state.usedBytes)
-                guard span <= left else { return left }
+            let claim: Claim = state.withLock { state in
+                let left = state.quotaLeft(isDrawing: mayDraw)
+                guard span <= left else { return .overQuota(left: left) }
+                guard space.claim(span) else { return .overCapacity }
                 state.usedBytes += span
-                return nil
+                // Nobody has anything of it any more.
+                if !state.drawn.isDiskShort { state.drawn.bytes = 0 }
+                return .counted
             }
-            if let left {
+            switch claim {
+            case .counted: return 0
+            case .overQuota(let left):
                 guard reclaimEarly(span) > 0 else {
                     throw .full(.quota, needed: span, available: left, path: folder)
                 }
-                continue
+            case .overCapacity:
+                if makeRoom(span) { continue }
+                if mayDraw, draw(span, isDiskShort: false) { return span }
+                let left = space.capacity - Space.reserve(of: space.capacity)
+                throw .full(.capacity, needed: span, available: left - min(left, space.used), path: folder)
             }
-            if space.claim(span) { return }
-            state.withLock { $0.usedBytes -= span }
-            guard makeRoom(span) else {
-                throw .full(
-                    .capacity, needed: span, available: space.capacity - min(space.capacity, space.used), path: folder)
+        }
+    }
+
+    /// Section 7: takes the bytes from this volume's share of the reserve, and where it is the capacity that is short, counts them.
+    private func draw(_ span: UInt64, isDiskShort: Bool) -> Bool {
+        let share = space.share(isDiskShort: isDiskShort)
+        return state.withLock { state in
+            guard span <= share, state.drawn.bytes <= share - span else { return false }
+            if !isDiskShort {
+                guard space.claim(span, isDrawing: true) else { return false }
+                state.usedBytes += span
             }
+            state.drawn.bytes += span
+            if isDiskShort { state.drawn.isDiskShort = true }
+            return true
         }
     }
 
@@ -65,8 +94,12 @@ extension BlockStore {
         space.count(span)
     }
 
-    func release(_ span: UInt64) {
-        state.withLock { $0.usedBytes -= span }
+    /// - Parameter drawn: what of it came from the reserve.
+    func release(_ span: UInt64, drawn: UInt64) {
+        state.withLock { state in
+            state.usedBytes -= span
+            state.drawn.bytes -= min(state.drawn.bytes, drawn)
+        }
         space.release(span)
     }
 
@@ -76,17 +109,29 @@ extension BlockStore {
     }
 
     /// Reserves a range for one record: the only moment at which puts wait for each other.
-    func reserve(_ span: UInt64) throws(StoreError) -> Place {
+    ///
+    /// - Parameter mayDraw: as for `claim`.
+    func reserve(_ span: UInt64, mayDraw: Bool = false) throws(StoreError) -> Place {
+        var (isDrawing, hasTried) = (false, false)
         while true {
             do throws(StoreError) {
-                return try tail.withLock { (tail) throws(StoreError) in try reserve(span, in: &tail) }
+                var place = try tail.withLock { (tail) throws(StoreError) in
+                    try reserve(span, in: &tail, isDrawing: isDrawing)
+                }
+                if isDrawing { place.drawn = span }
+                return place
             } catch {
-                guard case .full(.fileSystem, _, _, _) = error, makeRoom(span) else { throw error }
+                if isDrawing { state.withLock { $0.drawn.bytes -= min($0.drawn.bytes, span) } }
+                isDrawing = false
+                guard case .full(.fileSystem, _, _, _) = error else { throw error }
+                if makeRoom(span) { continue }
+                guard mayDraw, !hasTried, draw(span, isDiskShort: true) else { throw error }
+                (isDrawing, hasTried) = (true, true)
             }
         }
     }
 
-    private func reserve(_ span: UInt64, in tail: inout Tail) throws(StoreError) -> Place {
+    private func reserve(_ span: UInt64, in tail: inout Tail, isDrawing: Bool) throws(StoreError) -> Place {
         var closedAnother = false
         if let current = tail.current,
             current.next + span > options.segmentSize
@@ -96,10 +141,10 @@ extension BlockStore {
             tail.current = nil
             closedAnother = true
         }
-        if tail.current == nil { tail.current = try createSegment(firstSpan: span) }
+        if tail.current == nil { tail.current = try createSegment(firstSpan: span, isDrawing: isDrawing) }
         guard var current = tail.current else { throw .closed(path: folder) }
         let end = current.next + span
-        if end > current.allocated { try allocate(&current, to: end) }
+        if end > current.allocated { try allocate(&current, to: end, isDrawing: isDrawing) }
         let place = Place(
             segment: current.segment, file: current.file, offset: current.next, closedAnother: closedAnother)
         current.next = end
@@ -117,9 +162,9 @@ extension BlockStore {
         if current.allocated > current.next { try? current.file.truncate(to: current.next) }
     }
 
-    private func createSegment(firstSpan: UInt64) throws(StoreError) -> Tail.Current {
+    private func createSegment(firstSpan: UInt64, isDrawing: Bool) throws(StoreError) -> Tail.Current {
         let needed = Layout.page + firstSpan
-        let room = space.fileSystemRoom()
+        let room = space.fileSystemRoom(isDrawing: isDrawing)
         guard room >= needed else { throw .full(.fileSystem, needed: needed, available: room, path: folder) }
         while true {
             let number = try state.withLock { (state) throws(StoreError) in
@@ -157,13 +202,14 @@ extension BlockStore {
     }
 
     /// Allocates ahead, more for a segment that has grown; no further than needed when room is short.
-    private func allocate(_ current: inout Tail.Current, to end: UInt64) throws(StoreError) {
+    private func allocate(_ current: inout Tail.Current, to end: UInt64, isDrawing: Bool) throws(StoreError) {
         let ahead = min(max(end / 2, SegmentFile.allocation.lowerBound), SegmentFile.allocation.upperBound)
         let needed = end - max(current.allocated, current.next)
-        let room = space.fileSystemRoom()
+        let room = space.fileSystemRoom(isDrawing: isDrawing)
         guard needed <= room else { throw .full(.fileSystem, needed: needed, available: room, path: folder) }
+        if !isDrawing { state.withLock { $0.drawn.isDiskShort = false } }
         let target = min(Layout.roundUp(end + ahead), max(options.segmentSize, end))
-        if target - end < room / 4, (try? current.file.allocate(from: current.allocated, to: target)) == true {
+        if !isDrawing, target - end < room / 4, (try? current.file.allocate(from: current.allocated, to: target)) == true {
             current.allocated = target
             return
         }

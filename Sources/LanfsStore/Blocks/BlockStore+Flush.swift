@@ -71,7 +71,7 @@ extension BlockStore {
                 return
             }
             do throws(StoreError) {
-                try put(block.id, bytes, gcEpoch: block.gcEpoch, isPaid: true)
+                try put(block.id, bytes, gcEpoch: block.gcEpoch, from: .journal)
             } catch {
                 failure = error
             }
@@ -194,7 +194,7 @@ extension BlockStore {
                 guard entry.segment == work.segment else { return }
                 if entry.state != .live { state.leaveQuarantine(entry) }
                 state.forget(entry)
-                state.usedBytes -= entry.span
+                state.giveBack(entry.span)
                 space.release(entry.span)
                 state.losses += 1
                 state.lastLoss = .unflushedLost(path: work.file.path, errno: error.errno ?? .ioError)

@@ -52,7 +52,7 @@ extension BlockStore {
             let entry = state.index.entry(number)
             guard entry.state == .live, entry.gcEpoch == gcEpoch else { return nil }
             state.forget(entry)
-            state.usedBytes -= entry.span
+            state.giveBack(entry.span)
             let start = UInt64(entry.page) * Layout.page
             state.dead.append(DeadRange(segment: entry.segment, start: start, end: start + entry.span))
             return entry.span

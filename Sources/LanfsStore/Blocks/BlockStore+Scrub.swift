@@ -144,7 +144,7 @@ extension BlockStore {
             guard entry.isAt(segment: segment, page: page) else { return nil }
             if entry.state != .live { state.leaveQuarantine(entry) }
             state.forget(entry)
-            state.usedBytes -= entry.span
+            state.giveBack(entry.span)
             return entry.span
         }
         guard let span else { return false }

@@ -39,6 +39,16 @@ public final class BlockStore: Sendable {
         case present
     }
 
+    /// Where a block comes from.
+    public enum BlockSource: Sendable {
+        /// What is small may be what it takes to delete something, and draws on the reserve when all else is full (section 7).
+        case client
+        /// A copy that another server makes.
+        case member
+        /// It was here before, and may be again whatever quota and capacity say now.
+        case journal
+    }
+
     public let folder: FilePath
     public let volume: VolumeID
     /// What was found wrong at the start and did not stop it.
@@ -88,6 +98,7 @@ public final class BlockStore: Sendable {
         initial.quota = options.quota
         state = Monitor(initial)
         scrubbing = Monitor(LastingScrub(folder))
+        space.addStore()
         for issue in recovery.issues { logger.error("damage found on disk", metadata: ["where": "\(issue)"]) }
         do throws(StoreError) {
             if recovery.logIsDamaged { try rewriteLog() }
@@ -98,6 +109,8 @@ public final class BlockStore: Sendable {
             throw error
         }
     }
+
+    deinit { space.removeStore() }
 
     // MARK: Reading
 
@@ -202,13 +215,12 @@ public final class BlockStore: Sendable {
     public func put(
         _ id: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64
     ) throws(StoreError) -> PutOutcome {
-        try put(id, bytes, gcEpoch: gcEpoch, isPaid: false)
+        try put(id, bytes, gcEpoch: gcEpoch, from: .client)
     }
 
-    /// - Parameter isPaid: it was here before, and may be again whatever quota and capacity say now.
     @discardableResult
-    func put(
-        _ id: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64, isPaid: Bool
+    public func put(
+        _ id: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64, from source: BlockSource
     ) throws(StoreError) -> PutOutcome {
         guard bytes.count <= Limits.blockSize else { throw .tooLong(length: bytes.count, limit: Limits.blockSize) }
         guard gcEpoch <= BlockStore.epochLimit else { throw .epochTooHigh(gcEpoch) }
@@ -219,10 +231,13 @@ public final class BlockStore: Sendable {
         if isPresent { return .present }
 
         let span = RecordHeader.span(bytes.count)
-        if isPaid { count(span) } else { try claim(span) }
+        let mayDraw = source == .client && bytes.count <= Limits.carriedSize
+        var drawn: UInt64 = 0
+        if source == .journal { count(span) } else { drawn = try claim(span, mayDraw: mayDraw) }
         do throws(StoreError) {
             while true {
-                let place = try reserve(span)
+                let place = try reserve(span, mayDraw: mayDraw)
+                drawn += place.drawn
                 let header = RecordHeader(
                     id: id, gcEpoch: gcEpoch, length: UInt32(bytes.count), segment: place.segment,
                     page: UInt32(place.offset / Layout.page))
@@ -232,13 +247,13 @@ public final class BlockStore: Sendable {
                 switch outcome {
                 case .stored: return .stored
                 case .duplicate:
-                    release(span)
+                    release(span, drawn: drawn)
                     return .present
                 case .segmentFailed: continue
                 }
             }
         } catch {
-            release(span)
+            release(span, drawn: drawn)
             throw error
         }
     }
@@ -257,10 +272,11 @@ public final class BlockStore: Sendable {
         }
     }
 
-    /// Bytes this volume may still store, quarantined ones that would be reclaimed for it included.
+    /// Bytes this volume may still store, quarantined ones that would be reclaimed for it included. What is held back for
+    /// small blocks is not: who is told of it would fill it with data.
     public func room() -> UInt64 {
         let (left, reclaimable) = state.withLock { state in
-            (state.quota - min(state.quota, state.usedBytes), state.reclaimableBytes)
+            (state.quotaLeft(isDrawing: false), state.reclaimableBytes)
         }
         return min(left, space.room()) + reclaimable
     }

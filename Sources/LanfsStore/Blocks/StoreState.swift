@@ -16,6 +16,9 @@ struct StoreState {
     var quota: UInt64 = .max
     /// Bytes on disk, or reserved by a put that is still writing.
     var usedBytes: UInt64 = 0
+    /// Section 7: what this volume has of the reserve. In memory only: where others fill the rest again after a restart, it may
+    /// have its share again.
+    var drawn: (bytes: UInt64, isDiskShort: Bool) = (0, false)
     var quarantinedBytes: UInt64 = 0
     var quarantinedCount = 0
     /// Of the quarantined bytes, those that may go early when room is short.
@@ -61,6 +64,20 @@ struct StoreState {
 
     mutating func record(_ change: StateChange) {
         change.encode(into: &changes)
+    }
+
+    /// What the quota leaves.
+    ///
+    /// - Parameter isDrawing: all of it.
+    func quotaLeft(isDrawing: Bool) -> UInt64 {
+        let limit = quota - (isDrawing ? 0 : Space.reserve(of: quota))
+        return limit - min(limit, usedBytes)
+    }
+
+    /// These bytes are not on disk any more; the share of the reserve fills first.
+    mutating func giveBack(_ span: UInt64) {
+        usedBytes -= span
+        drawn.bytes -= min(drawn.bytes, span)
     }
 
     // MARK: Adding and renewing
@@ -153,7 +170,7 @@ struct StoreState {
             guard entry.state == batch.state, entry.generation == batch.generation else { continue }
             leaveQuarantine(entry)
             forget(entry)
-            usedBytes -= entry.span
+            giveBack(entry.span)
             taken += entry.span
             let start = UInt64(entry.page) * Layout.page
             dead.append(DeadRange(segment: entry.segment, start: start, end: start + entry.span))
