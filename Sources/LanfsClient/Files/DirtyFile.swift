@@ -19,6 +19,9 @@ struct DirtyFile {
 
     var byteCount: Int { chunks.values.reduce(0) { $0 + $1.bytes.count } }
 
+    /// The first of these chunks that is here.
+    func first(in range: ClosedRange<UInt64>) -> UInt64? { chunks.keys.lazy.filter(range.contains).min() }
+
     /// Chunk numbers in order.
     var order: [UInt64] { chunks.keys.sorted() }
 

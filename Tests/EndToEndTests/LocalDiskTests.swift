@@ -1,0 +1,55 @@
+import Glibc
+import SystemPackage
+import Testing
+
+@Suite("What a local disk does, down to the details", .serialized, .enabled(if: Machine.canMount))
+struct LocalDiskTests {
+    /// Of file data, as the volume keeps it.
+    private static let chunk = 16_384
+
+    @Test("data and holes of a file with unsaved changes are where they are, from any offset on")
+    func seeks() throws {
+        try onHost { host in
+            var random = SplitMix64(seed: 77)
+            try withFile(host("f"), O_RDWR | O_CREAT) { file in
+                let size = 40 * Self.chunk
+                var written = [Bool](repeating: false, count: size)
+                try check(ftruncate(file, off_t(size)))
+                for round in 0..<30 {
+                    let start = random.below(size - 1)
+                    let count = min(size - start, 1 + random.below(3) * random.below(Self.chunk))
+                    try writeAll(file, [UInt8](repeating: 1, count: count)[...], at: start)
+                    for place in start..<start + count { written[place] = true }
+                    if round % 5 == 1 { try check(fsync(file)) }
+                    let edges = (0..<40).flatMap { [$0 * Self.chunk, $0 * Self.chunk + 1, ($0 + 1) * Self.chunk - 1] }
+                    try requireSeeks(file, written, from: edges + (0..<40).map { _ in random.below(size) })
+                }
+            }
+        }
+    }
+
+    /// What was written counts as data, and with it at most the rest of its chunks; all else is holes.
+    private func requireSeeks(_ file: Int32, _ written: [Bool], from offsets: [Int]) throws {
+        var next = [Int](repeating: written.count, count: written.count + 1)
+        for place in written.indices.reversed() { next[place] = written[place] ? place : next[place + 1] }
+        let touched = stride(from: 0, to: written.count, by: Self.chunk).map { next[$0] < $0 + Self.chunk }
+        for offset in offsets {
+            let data = try dataOrEnd(file, offset, end: written.count)
+            let hole = try seekHole(file, offset)
+            let words: Comment = "from \(offset): data at \(data), a hole at \(hole), written next at \(next[offset])"
+            try #require(data >= offset && data <= next[offset], words)
+            try #require(data == written.count || touched[data / Self.chunk], words)
+            try #require(hole >= offset && hole <= written.count && (hole == written.count || !written[hole]), words)
+            try #require((data == offset) != (hole == offset), words)
+            try #require(touched[(offset / Self.chunk)..<((hole - 1) / Self.chunk + 1)].allSatisfy { $0 } || hole == offset, words)
+        }
+    }
+
+    private func dataOrEnd(_ file: Int32, _ offset: Int, end: Int) throws -> Int {
+        do {
+            return try seekData(file, offset)
+        } catch let error as Errno where error == .noSuchAddressOrDevice {
+            return end
+        }
+    }
+}
