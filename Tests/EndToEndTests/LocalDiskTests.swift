@@ -52,4 +52,15 @@ struct LocalDiskTests {
             return end
         }
     }
+
+    @Test("writing the same bytes again and again takes no room")
+    func sameBytes() throws {
+        try onHost(serve: ["--capacity", "64M"]) { host in
+            try withFile(host("f"), O_RDWR | O_CREAT) { file in
+                let bytes = randomBytes(Self.chunk, seed: 5)
+                for _ in 0..<6000 { try writeAll(file, bytes[...], at: 0) }
+                try check(fsync(file))
+            }
+        }
+    }
 }

@@ -45,6 +45,13 @@ struct DirtyFile {
         return entry.bytes.count - before
     }
 
+    /// How many bytes the servers will have to take that they would not without such a write: the chunk grows, or all of it
+    /// goes once more when what it holds is on its way. Asked before `write`; `base` counts as 0 bytes when all is written.
+    func growth(to end: Int, of chunk: UInt64, base: Int) -> Int {
+        guard let entry = chunks[chunk] else { return max(end, base) }
+        return max(end, entry.bytes.count) - (entry.isSealing ? 0 : entry.bytes.count)
+    }
+
     private func overwrite(_ bytes: inout [UInt8], with data: UnsafeRawBufferPointer, at start: Int) {
         if start > bytes.count {
             bytes.append(contentsOf: repeatElement(0, count: start - bytes.count))
