@@ -63,4 +63,31 @@ struct LocalDiskTests {
             }
         }
     }
+
+    @Test("a directory that is removed while it is open is empty and without links, and goes when it is closed")
+    func removedDirectory() throws {
+        try onHost { host in
+            let used = { try host.tool("df", "--output=iused", host("")) }
+            let before = try used()
+            for replaced in [false, true] {
+                for name in ["gone", "other"] { try check(mkdir(host(name), 0o755)) }
+                let directories = try (0..<2).map { _ in try check(open(host("gone"), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) }
+                if replaced {
+                    try check(rename(host("other"), host("gone")))
+                } else {
+                    try check(rmdir(host("other")))
+                }
+                try check(rmdir(host("gone")))
+                for directory in directories {
+                    var now = stat()
+                    try check(fstat(directory, &now))
+                    try #require(now.st_nlink == 0 && now.st_mode & S_IFMT == S_IFDIR)
+                    try #require(try names(in: "/proc/self/fd/\(directory)").isEmpty)
+                    try #require(failure { try check(mkdirat(directory, "new", 0o755)) } == .noSuchFileOrDirectory)
+                    try check(close(directory))
+                }
+                try #require(try eventually(.seconds(10)) { try used() == before })
+            }
+        }
+    }
 }

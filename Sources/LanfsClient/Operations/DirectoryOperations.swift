@@ -10,7 +10,8 @@ extension Volume {
     }
 
     public func releaseDirectory(_ handle: Handle) {
-        update { $0.handles.closeDirectory(handle) }
+        // The last close of a directory that was removed meanwhile ends it.
+        if let orphan = update({ $0.handles.closeDirectory(handle) }) { releaseIfOrphan(orphan) }
     }
 
     public func readDirectory(

@@ -35,9 +35,13 @@ struct HandleTable {
 
     /// Returns the inode when this was its last open handle.
     mutating func close(_ handle: Handle) -> InodeNumber? {
-        guard let file = files.removeValue(forKey: handle), let count = openCounts[file.inode] else { return nil }
-        openCounts[file.inode] = count == 1 ? nil : count - 1
-        return count == 1 ? file.inode : nil
+        files.removeValue(forKey: handle).flatMap { countClosed($0.inode) }
+    }
+
+    private mutating func countClosed(_ inode: InodeNumber) -> InodeNumber? {
+        guard let count = openCounts[inode] else { return nil }
+        openCounts[inode] = count == 1 ? nil : count - 1
+        return count == 1 ? inode : nil
     }
 
     mutating func update(_ handle: Handle, _ body: (inout File) -> Void) {
@@ -48,11 +52,13 @@ struct HandleTable {
     mutating func openDirectory(_ inode: InodeNumber, parent: InodeNumber) -> Handle {
         defer { next += 1 }
         directories[next] = Directory(inode: inode, parent: parent)
+        openCounts[inode, default: 0] += 1
         return next
     }
 
-    mutating func closeDirectory(_ handle: Handle) {
-        directories[handle] = nil
+    /// Returns the inode when this was its last open handle.
+    mutating func closeDirectory(_ handle: Handle) -> InodeNumber? {
+        directories.removeValue(forKey: handle).flatMap { countClosed($0.inode) }
     }
 
     mutating func setDirectory(_ handle: Handle, _ directory: Directory) {

@@ -14,7 +14,7 @@ extension Volume {
         }
     }
 
-    /// The last descriptor of a file was closed: if it has no name any more, it goes.
+    /// The last descriptor of a file or directory was closed: if it has no name any more, it goes.
     func releaseIfOrphan(_ inode: InodeNumber) {
         let orphanage = orphanage
         let outcome = perform { (state) throws(Pause) in
