@@ -90,4 +90,18 @@ struct LocalDiskTests {
             }
         }
     }
+
+    @Test("chown(2) that changes nothing takes set-user-id and set-group-id away")
+    func chownOfNothing() throws {
+        try onHost { host in
+            try writeFile(host("f"), [1])
+            try check(mkdir(host("d"), 0o755))
+            for name in ["f", "d"] {
+                try check(chmod(host(name), 0o6755))
+                try check(chown(host(name), uid_t.max, gid_t.max))
+            }
+            try #require(try status(host("f")).st_mode & 0o7777 == 0o755)
+            try #require(try status(host("d")).st_mode & 0o7777 == 0o6755)
+        }
+    }
 }
