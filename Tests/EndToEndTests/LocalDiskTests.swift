@@ -104,4 +104,19 @@ struct LocalDiskTests {
             try #require(try status(host("d")).st_mode & 0o7777 == 0o6755)
         }
     }
+
+    @Test("copy_file_range(2) to a file that is open with O_SYNC returns when the copy is on disk")
+    func synchronousCopy() throws {
+        try onHost { host in
+            let bytes = randomBytes(300_000, seed: 6)
+            try writeFile(host("source"), bytes)
+            try writeFile(host("target"), [], sync: true)
+            try withFile(host("source"), O_RDONLY) { source in
+                try withFile(host("target"), O_WRONLY | O_SYNC) { try copyRange(from: source, to: $0, bytes.count) }
+            }
+            try host.killMount()
+            try host.startMount()
+            try #require(try contents(host("target")) == bytes)
+        }
+    }
 }
