@@ -113,6 +113,8 @@ public protocol FileSystemOperations: Sendable {
     func readDirectory(_ handle: Handle, offset: UInt64, limit: Int, attributes: Bool) -> Outcome<[ListedEntry]>
     func releaseDirectory(_ handle: Handle)
     func syncDirectory(_ handle: Handle) -> Outcome<Void>
+    /// Everything acknowledged until now is on disk when it returns.
+    func save() async -> Result<Void, Errno>
 
     func usage() -> Outcome<VolumeUsage>
 

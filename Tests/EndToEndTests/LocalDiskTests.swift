@@ -119,4 +119,24 @@ struct LocalDiskTests {
             try #require(try contents(host("target")) == bytes)
         }
     }
+
+    @Test("mounted with sync or dirsync, what a call did survives a kill -9 that comes next", arguments: ["sync", "dirsync"])
+    func synchronousMount(_ option: String) throws {
+        try onHost(mount: false) { host in
+            try host.startMount(["-o", option])
+            try writeFile(host("f"), [1])
+            try check(mkdir(host("d"), 0o755))
+            try check(rename(host("f"), host("d/f")))
+            try host.killMount()
+            try host.startMount(["-o", option])
+            try #require(exists(host("d/f")))
+            guard option == "sync" else { return }
+            try withFile(host("d/f"), O_WRONLY) { try writeAll($0, [7, 8], at: 0) }
+            try check(chmod(host("d/f"), 0o700))
+            try host.killMount()
+            try host.startMount()
+            try #require(try contents(host("d/f")) == [7, 8])
+            try #require(try status(host("d/f")).st_mode & 0o777 == 0o700)
+        }
+    }
 }
