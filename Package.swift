@@ -74,6 +74,10 @@ let package = Package(
 
         // The loops that Tests/Benchmarks/run measures with.
         .executableTarget(name: "lanfs-benchmark", path: "Tests/Benchmarks/Helper", swiftSettings: swift),
+        // A client that Tests/Benchmarks/restart fills a server with, kills it, and waits for it.
+        .executableTarget(
+            name: "lanfs-restart", dependencies: ["LanfsNetwork"] + nio, path: "Tests/Benchmarks/Restart",
+            swiftSettings: swift),
 
         .testTarget(name: "LanfsCryptoTests", dependencies: ["LanfsCrypto"], swiftSettings: swift),
         .testTarget(name: "LanfsLocalTests", dependencies: ["LanfsLocal", system], swiftSettings: swift),

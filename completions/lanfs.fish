@@ -19,7 +19,7 @@ function __lanfs_keys
 end
 
 function __lanfs_mount_words
-    printf '%s\n' ro rw allow_other allow_root nonempty auto_unmount fsname= key= server= timeout= discovery-port= cache-memory= create suid nosuid dev nodev exec noexec context= fscontext= defcontext= rootcontext= default_permissions async noatime nodiratime relatime defaults auto noauto user nouser users nousers owner noowner group nogroup nofail fail _netdev subtype= comment= uhelper=
+    printf '%s\n' ro rw allow_other allow_root nonempty auto_unmount fsname= key= server= timeout= discovery-port= cache-memory= create suid nosuid dev nodev exec noexec async sync dirsync context= fscontext= defcontext= rootcontext= default_permissions noatime atime nodiratime diratime relatime norelatime strictatime nostrictatime lazytime nolazytime iversion noiversion nomand silent loud defaults auto noauto user nouser users nousers owner noowner group nogroup nofail fail _netdev subtype= comment= uhelper=
 end
 
 complete -c lanfs -f

@@ -15,6 +15,26 @@ public enum Outcome<Value: Sendable>: Sendable {
     case later(@Sendable () async -> Result<Value, Errno>, on: EventLoopExecutor? = nil)
 }
 
+extension Outcome {
+    /// Goes on with what it came to.
+    public func followed<Next: Sendable>(
+        on executor: EventLoopExecutor? = nil,
+        by next: @escaping @Sendable (Value) async -> Result<Next, Errno>
+    ) -> Outcome<Next> {
+        switch self {
+        case .failed(let errno): .failed(errno)
+        case .done(let value): .later({ await next(value) }, on: executor)
+        case .later(let work, let place):
+            .later({
+                switch await work() {
+                case .success(let value): await next(value)
+                case .failure(let errno): .failure(errno)
+                }
+            }, on: place)
+        }
+    }
+}
+
 /// An open file or directory of one client; the number goes to the kernel and back.
 public typealias Handle = UInt64
 
@@ -93,6 +113,8 @@ public protocol FileSystemOperations: Sendable {
     func readDirectory(_ handle: Handle, offset: UInt64, limit: Int, attributes: Bool) -> Outcome<[ListedEntry]>
     func releaseDirectory(_ handle: Handle)
     func syncDirectory(_ handle: Handle) -> Outcome<Void>
+    /// Everything acknowledged until now is on disk when it returns.
+    func save() async -> Result<Void, Errno>
 
     func usage() -> Outcome<VolumeUsage>
 

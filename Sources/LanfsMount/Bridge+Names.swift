@@ -15,7 +15,7 @@ extension Bridge {
             name, in: parent, type: type, permissions: UInt16(mode & 0o7777),
             device: UInt32(truncatingIfNeeded: device),
             by: request.caller)
-        settle(request, outcome, .changing, as: .entry)
+        settleChange(request, outcome, ofNames: true, as: .entry)
     }
 
     func rename(
@@ -34,7 +34,7 @@ extension Bridge {
         }
         let outcome = operations.rename(
             name, in: parent, to: newName, in: newParent, mode: mode, by: request.caller)
-        settle(request, outcome, .changing, as: .done)
+        settleChange(request, outcome, ofNames: true, as: .done)
     }
 
     /// CREATE, and TMPFILE, which comes with an empty name (see RequestLoop).
@@ -46,6 +46,6 @@ extension Bridge {
                 in: parent, permissions: permissions, flags: OpenFlags(flags), by: request.caller)
             : operations.create(
                 name, in: parent, permissions: permissions, flags: OpenFlags(flags), by: request.caller)
-        settle(request, outcome, .changing, as: .created)
+        settleChange(request, outcome, ofNames: true, as: .created)
     }
 }

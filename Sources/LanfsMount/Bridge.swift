@@ -18,10 +18,12 @@ final class Bridge: Sendable {
     let agreement = ConditionLock<Agreement?>(nil)
 
     let isFirstAnswer = Atomic<Bool>(true)
+    private let synchrony: Synchrony
 
     init(_ operations: any FileSystemOperations, _ options: MountOptions) {
         self.operations = operations
         policy = CurrentCachePolicy(options.cache)
+        synchrony = options.synchrony
         pending = PendingRequests(patience: options.interruptAfter)
     }
 
@@ -42,6 +44,23 @@ final class Bridge: Sendable {
         case .later(let work, let executor):
             wait(request, rule, answer, work, executor)
         }
+    }
+
+    /// As `settle`, for a request that changes something: mounted with `sync`, or with `dirsync` if it changes names, the
+    /// answer waits for the disk. The kernel asks for fsync(2) after a write by itself, but after nothing else.
+    @inline(__always)
+    func settleChange<Value>(
+        _ request: Request, _ outcome: Outcome<Value>, ofNames: Bool = false, as answer: Answer<Value>
+    ) {
+        guard synchrony == .everything || ofNames && synchrony == .names else {
+            return settle(request, outcome, .changing, as: answer)
+        }
+        let saved = outcome.followed { [self] value -> Result<Value, Errno> in
+            let result = await operations.save()
+            if case .failure = result { answer.undo(self, value) }
+            return result.map { value }
+        }
+        settle(request, saved, .changing, as: answer)
     }
 
     private func wait<Value>(

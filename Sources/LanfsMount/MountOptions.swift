@@ -1,6 +1,15 @@
 import CFuse
 import Glibc
 
+/// Which changes are on disk before their call returns, without anybody asking for fsync(2).
+enum Synchrony: Sendable {
+    case nothing
+    /// `dirsync`: those of names.
+    case names
+    /// `sync`.
+    case everything
+}
+
 /// How a volume is mounted. `apply` understands what people write after `-o` and in fstab.
 public struct MountOptions: Equatable, Sendable {
     /// Shown as the source of the mount: `lanfs:NAME`.
@@ -33,6 +42,10 @@ public struct MountOptions: Equatable, Sendable {
     public var readOnly: Bool {
         get { flags & UInt(MS_RDONLY) != 0 }
         set { set(MS_RDONLY, newValue) }
+    }
+
+    var synchrony: Synchrony {
+        flags & UInt(MS_SYNCHRONOUS) != 0 ? .everything : flags & UInt(MS_DIRSYNC) != 0 ? .names : .nothing
     }
 
     private mutating func set(_ flag: MountFlag, _ on: Bool) {

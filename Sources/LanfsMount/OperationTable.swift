@@ -49,32 +49,32 @@ enum OperationTable {
             serve(raw) { bridge, request in
                 let outcome = bridge.operations.makeDirectory(
                     bytes(name), in: parent, permissions: UInt16(mode & 0o7777), by: request.caller)
-                bridge.settle(request, outcome, .changing, as: .entry)
+                bridge.settleChange(request, outcome, ofNames: true, as: .entry)
             }
         }
         table.symlink = { raw, target, parent, name in
             serve(raw) { bridge, request in
                 let outcome = bridge.operations.makeSymlink(
                     bytes(name), in: parent, to: bytes(target), by: request.caller)
-                bridge.settle(request, outcome, .changing, as: .entry)
+                bridge.settleChange(request, outcome, ofNames: true, as: .entry)
             }
         }
         table.link = { raw, inode, parent, name in
             serve(raw) { bridge, request in
                 let outcome = bridge.operations.link(inode, to: bytes(name), in: parent, by: request.caller)
-                bridge.settle(request, outcome, .changing, as: .entry)
+                bridge.settleChange(request, outcome, ofNames: true, as: .entry)
             }
         }
         table.unlink = { raw, parent, name in
             serve(raw) { bridge, request in
                 let outcome = bridge.operations.unlink(bytes(name), in: parent, by: request.caller)
-                bridge.settle(request, outcome, .changing, as: .done)
+                bridge.settleChange(request, outcome, ofNames: true, as: .done)
             }
         }
         table.rmdir = { raw, parent, name in
             serve(raw) { bridge, request in
                 let outcome = bridge.operations.removeDirectory(bytes(name), in: parent, by: request.caller)
-                bridge.settle(request, outcome, .changing, as: .done)
+                bridge.settleChange(request, outcome, ofNames: true, as: .done)
             }
         }
         table.rename = { raw, parent, name, newParent, newName, flags in
@@ -108,7 +108,7 @@ enum OperationTable {
                 let caller = request.caller
                 let changes = AttributeChanges(status.pointee, set: set, now: caller.now)
                 let outcome = bridge.operations.setAttributes(of: inode, to: changes, by: caller)
-                bridge.settle(request, outcome, .changing, as: .attributes)
+                bridge.settleChange(request, outcome, as: .attributes)
             }
         }
         // Permissions are the kernel's business (default_permissions).
@@ -119,7 +119,7 @@ enum OperationTable {
                 let value = [UInt8](UnsafeRawBufferPointer(start: value, count: value == nil ? 0 : size))
                 let outcome = bridge.operations.setExtendedAttribute(
                     bytes(name), of: inode, to: value, flags: flags, by: request.caller)
-                bridge.settle(request, outcome, .changing, as: .done)
+                bridge.settleChange(request, outcome, as: .done)
             }
         }
         table.getxattr = { raw, inode, name, room in
@@ -136,7 +136,7 @@ enum OperationTable {
         table.removexattr = { raw, inode, name in
             serve(raw) { bridge, request in
                 let outcome = bridge.operations.removeExtendedAttribute(bytes(name), of: inode, by: request.caller)
-                bridge.settle(request, outcome, .changing, as: .done)
+                bridge.settleChange(request, outcome, as: .done)
             }
         }
         table.ioctl = { raw, _, _, _, _, _, _, _, _ in serve(raw) { $1.fail(.inappropriateIOCTLForDevice) } }
@@ -148,7 +148,11 @@ enum OperationTable {
                 let flags = OpenFlags(info?.pointee.flags ?? 0)
                 let outcome = bridge.operations.open(inode, flags: flags, by: request.caller)
                 // With O_TRUNC opening changes the file.
-                bridge.settle(request, outcome, flags.contains(.truncate) ? .changing : .readOnly, as: .opened)
+                if flags.contains(.truncate) {
+                    bridge.settleChange(request, outcome, as: .opened)
+                } else {
+                    bridge.settle(request, outcome, .readOnly, as: .opened)
+                }
             }
         }
         table.read = { raw, _, count, offset, info in
@@ -188,7 +192,7 @@ enum OperationTable {
                 let outcome = bridge.operations.allocate(
                     handle(info), mode: mode, offset: UInt64(clamping: offset), length: UInt64(clamping: length),
                     by: request.caller)
-                bridge.settle(request, outcome, .changing, as: .done)
+                bridge.settleChange(request, outcome, as: .done)
             }
         }
         table.lseek = { raw, _, offset, whence, info in
@@ -204,7 +208,7 @@ enum OperationTable {
                 let outcome = bridge.operations.copyRange(
                     from: handle(info), offset: UInt64(clamping: offset), to: handle(targetInfo),
                     offset: UInt64(clamping: targetOffset), count: min(UInt64(count), limit), by: request.caller)
-                bridge.settle(request, outcome, .changing, as: .written)
+                bridge.settleChange(request, outcome, as: .written)
             }
         }
     }

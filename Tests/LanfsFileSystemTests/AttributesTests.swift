@@ -20,6 +20,9 @@ struct AttributesTests {
         #expect(try volume.setAttributes(program, owner).permissions == 0o755)
         #expect(try volume.setAttributes(lockable, owner).permissions == 0o2745)
         #expect(try volume.setAttributes(directory, owner).permissions == 0o6755)
+        let other = try volume.create("other", permissions: 0o6755)
+        #expect(try volume.setAttributes(other, AttributeChanges()).permissions == 0o755, "a chown that leaves both")
+        #expect(try volume.setAttributes(directory, AttributeChanges()).permissions == 0o6755)
         let both = changes {
             $0.group = 9
             $0.permissions = 0o4711

@@ -20,6 +20,21 @@ struct OrphanTests {
         #expect(try volume.check() == [])
     }
 
+    @Test("may be directories")
+    func directory() throws {
+        let volume = try Volume()
+        let directory = try volume.makeDirectory("directory")
+        volume.open.insert(directory)
+        try volume.removeDirectory("directory")
+        #expect(try volume.attributes(directory).linkCount == 0)
+        #expect(throws: Errno.noSuchFileOrDirectory) { try volume.create("file", in: directory) }
+        #expect(try volume.check() == [])
+        try volume.release(directory)
+        #expect(try orphans(volume) == [])
+        #expect(throws: Errno.staleNFSFileHandle) { try volume.attributes(directory) }
+        #expect(try volume.check() == [])
+    }
+
     @Test("keep one of several names without being one")
     func secondName() throws {
         let volume = try Volume()

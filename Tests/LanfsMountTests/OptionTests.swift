@@ -19,6 +19,19 @@ struct OptionTests {
         #expect(words.isDisjoint(with: ["nosuid", "rw", "noexec", "_netdev", "user=me"]))
     }
 
+    @Test("sync and dirsync are flags of the kernel and our business, the last word counts")
+    func synchrony() throws {
+        for (list, flags, synchrony) in [
+            ("sync", ["sync"], Synchrony.everything), ("dirsync", ["dirsync"], .names), ("sync,async", [], .nothing),
+            ("async,dirsync,sync", ["sync", "dirsync"], .everything), ("defaults", [], .nothing),
+        ] {
+            var options = MountOptions(volumeName: "abc")
+            try options.apply(list)
+            #expect(options.synchrony == synchrony, "\(list)")
+            #expect(options.helperOptions.filter { ["sync", "dirsync"].contains($0) } == flags, "\(list)")
+        }
+    }
+
     @Test("allow_root is allow_other for the kernel and a check for libfuse")
     func allowRoot() throws {
         var options = MountOptions(volumeName: "abc")

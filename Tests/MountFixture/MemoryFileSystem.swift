@@ -329,6 +329,8 @@ public final class MemoryFileSystem: FileSystemOperations, @unchecked Sendable {
         answer { world throws(Errno) in _ = try world.opened(handle) }
     }
 
+    public func save() async -> Result<Void, Errno> { .success(()) }
+
     public func usage() -> Outcome<VolumeUsage> {
         answer { world throws(Errno) in
             VolumeUsage(capacity: 1 << 40, free: 1 << 39, files: UInt64(world.nodes.count))

@@ -119,7 +119,29 @@ struct OptionTableTests {
         }
     }
 
-    @Test("every mount option is accepted, and its value read", arguments: MountWord.table.map(\.name))
+    @Test("a mount option that cannot be had is refused with what to do instead, also where unknown ones are left out")
+    func refusedMountWords() throws {
+        for word in MountWord.table where word.role == .refused {
+            let name = Argument(word.name)
+            #expect(refusal("mount", "-o", name, "/mnt") == "-o \(word.name): \(word.help)")
+            #expect(refusal(of: ["mount.fuse.lanfs", "none", "/mnt", "-s", "-o", name]) != nil)
+        }
+    }
+
+    @Test("what mount(8) calls independent of the file system is no unknown word")
+    func wordsOfFstab() throws {
+        let words: [Argument] = [
+            "async", "atime", "auto", "defaults", "dev", "diratime", "dirsync", "exec", "group", "iversion", "lazytime", "loud",
+            "noatime", "noauto", "nodev", "nodiratime", "noexec", "nofail", "noiversion", "nolazytime", "nomand",
+            "norelatime", "nostrictatime", "nosuid", "nouser", "owner", "relatime", "ro", "rw", "silent", "strictatime",
+            "suid", "sync", "user", "users", "_netdev", "x-systemd.automount", "X-mount.mkdir",
+        ]
+        for word in words { #expect(refusal("mount", "-o", word, "/mnt") == nil, "\(word.shown)") }
+    }
+
+    @Test(
+        "every mount option is accepted, and its value read",
+        arguments: MountWord.table.filter { $0.role != .refused }.map(\.name))
     func mountWords(name: String) throws {
         let word = try #require(MountWord.table.first { $0.name == name })
         let good = [

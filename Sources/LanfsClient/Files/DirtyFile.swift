@@ -19,6 +19,9 @@ struct DirtyFile {
 
     var byteCount: Int { chunks.values.reduce(0) { $0 + $1.bytes.count } }
 
+    /// The first of these chunks that is here.
+    func first(in range: ClosedRange<UInt64>) -> UInt64? { chunks.keys.lazy.filter(range.contains).min() }
+
     /// Chunk numbers in order.
     var order: [UInt64] { chunks.keys.sorted() }
 
@@ -40,6 +43,13 @@ struct DirtyFile {
         entry.isSealing = false
         defer { chunks[chunk] = entry }
         return entry.bytes.count - before
+    }
+
+    /// How many bytes the servers will have to take that they would not without such a write: the chunk grows, or all of it
+    /// goes once more when what it holds is on its way. Asked before `write`; `base` counts as 0 bytes when all is written.
+    func growth(to end: Int, of chunk: UInt64, base: Int) -> Int {
+        guard let entry = chunks[chunk] else { return max(end, base) }
+        return max(end, entry.bytes.count) - (entry.isSealing ? 0 : entry.bytes.count)
     }
 
     private func overwrite(_ bytes: inout [UInt8], with data: UnsafeRawBufferPointer, at start: Int) {

@@ -14,13 +14,18 @@ extension VolumeState {
         let (end, overflow) = offset.addingReportingOverflow(UInt64(data.count))
         guard !overflow, end <= UInt64(Int64.max) else { throw .failed(.fileTooLarge) }
         guard dirtyBytes + data.count <= dirtyLimit || dirtyBytes == 0 else { throw .room }
-        guard room.has(data.count) else { throw .failed(.noSpace) }
 
         let first = offset / Self.chunkSize
         let last = (end - 1) / Self.chunkSize
         // Bases first: reading them may pause, and a paused operation has changed nothing.
         var firstBase = try base(of: first, in: inode, written: offset..<end)
         var lastBase = last == first ? [] : try base(of: last, in: inode, written: offset..<end)
+        let growth = (first...last).reduce(0) { sum, chunk in
+            let stop = Int(min(end, (chunk + 1) * Self.chunkSize) - chunk * Self.chunkSize)
+            let base = chunk == first ? firstBase.count : chunk == last ? lastBase.count : 0
+            return sum + (dirty[inode]?.growth(to: stop, of: chunk, base: base) ?? max(stop, base))
+        }
+        guard growth == 0 || room.has(growth) else { throw .failed(.noSpace) }
         let before = try versionBefore(changing: inode)
         try execute(by: caller, before: before) { (transaction) throws(Interruption) in
             _ = try transaction.noteWrite(inode, range: offset..<end, by: caller)
@@ -40,7 +45,7 @@ extension VolumeState {
                 part, at: Int(position - chunk * Self.chunkSize), chunk: chunk, version: dirtyVersion, base: consume base)
             position = stop
         }
-        room.promise(data.count)
+        room.promise(growth)
         requestSeals(of: inode, &file, groups: first / UInt64(Limits.chunksPerBlock)...last / UInt64(Limits.chunksPerBlock))
         dirty[inode] = file
     }

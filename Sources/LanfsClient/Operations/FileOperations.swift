@@ -169,7 +169,7 @@ extension Volume {
     ) -> Outcome<Int> {
         // A short count is a valid answer; the caller comes back for the rest.
         let count = Int(min(count, 1 << 20))
-        return perform { (state) throws(Pause) in
+        let copied = perform { (state) throws(Pause) in
             guard let from = state.handles.files[source], state.handles.files[target] != nil else {
                 throw .failed(.badFileDescriptor)
             }
@@ -180,9 +180,10 @@ extension Volume {
                     try state.write(data, through: target, offset: targetOffset, by: caller)
                 }
             }
-            _ = try outcome.get()
-            return data.count
+            return (count: data.count, isSynchronous: try outcome.get())
         }
+        if case .done(let copied) = copied, !copied.isSynchronous { return .done(copied.count) }
+        return copied.followed(on: executor) { $0.isSynchronous ? await self.saved($0.count) : .success($0.count) }
     }
 }
 

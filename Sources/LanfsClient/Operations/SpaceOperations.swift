@@ -84,8 +84,8 @@ extension VolumeState {
     func nextData(in inode: InodeNumber, from offset: UInt64) throws(Pause) -> UInt64 {
         let size = try read { (transaction) throws(Interruption) in try transaction.attributes(of: inode).size }
         guard offset < size else { throw .failed(.noSuchAddressOrDevice) }
-        let unsaved = dirty[inode]?.order.map { max(offset, $0 * Self.chunkSize) }
-            .first { $0 / Self.chunkSize >= offset / Self.chunkSize && $0 < size }
+        let chunks = offset / Self.chunkSize...(size - 1) / Self.chunkSize
+        let unsaved = dirty[inode]?.first(in: chunks).map { max(offset, $0 * Self.chunkSize) }
         do throws(Pause) {
             let stored = try read { (transaction) throws(Interruption) in try transaction.seekData(inode, from: offset) }
             return min(stored, unsaved ?? stored)

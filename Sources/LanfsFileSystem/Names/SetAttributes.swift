@@ -6,7 +6,7 @@ extension Transaction {
     ///
     /// The kernel has checked who may, and has taken set-group-id off a chmod by one who is not of the group. Here a
     /// change of owner or group, and of the size by anyone but root, takes set-user-id and set-group-id off a file,
-    /// unless the same call sets its permissions.
+    /// unless the same call sets its permissions. A call that sets nothing is what is left of a chown that leaves both.
     ///
     /// - Returns: `isComplete` is `false` when a file of very many runs was cut only so far (`attributes.size` says how
     ///   far): call it again, in another transaction, until it is `true`.
@@ -14,7 +14,6 @@ extension Transaction {
         of inode: InodeNumber, to changes: AttributeChanges, by caller: Caller
     ) throws(Interruption) -> (attributes: Attributes, isComplete: Bool) {
         var record = changes.size == nil ? try self.inode(inode) : try regularFile(inode)
-        guard changes != AttributeChanges() else { return (record.attributes, true) }
         var isComplete = true
         if let size = changes.size {
             isComplete = try resize(&record, to: size)
@@ -28,9 +27,8 @@ extension Transaction {
 
 extension Attributes {
     fileprivate mutating func apply(_ changes: AttributeChanges, by caller: Caller) {
-        if changes.user != nil || changes.group != nil || (changes.size != nil && caller.user != 0) {
-            dropPrivileges()
-        }
+        let givesAway = changes.user != nil || changes.group != nil || changes == AttributeChanges()
+        if givesAway || (changes.size != nil && caller.user != 0) { dropPrivileges() }
         if let permissions = changes.permissions { self.permissions = permissions & 0o7777 }
         if let user = changes.user { self.user = user }
         if let group = changes.group { self.group = group }

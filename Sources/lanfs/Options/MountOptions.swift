@@ -141,6 +141,7 @@ struct MountOptions: Equatable, Sendable {
         for (word, value) in entries {
             switch word.role {
             case .ignored: continue
+            case .refused: throw parsed.error("-o \(word.name): \(word.help)")
             case .kernel:
                 kernelWords.append(value.map { "\(word.name)=\($0.shown)" } ?? word.name)
             case .own:

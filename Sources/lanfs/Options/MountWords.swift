@@ -7,6 +7,8 @@ struct MountWord: Sendable {
         case own
         /// Meant for mount(8), systemd or the boot scripts; accepted and without effect here.
         case ignored
+        /// What cannot be had; `help` says what to do instead.
+        case refused
     }
 
     let name: String
@@ -46,15 +48,29 @@ struct MountWord: Sendable {
         MountWord("nodev", .kernel, "Ignore device files, the default."),
         MountWord("exec", .kernel, "Let programs be run, the default."),
         MountWord("noexec", .kernel, "Let no program be run."),
+        MountWord("async", .kernel, "Save changes in the background, the default: see WHEN CHANGES ARE SAFE."),
+        MountWord("sync", .kernel, "Save each change before its call returns; much slower."),
+        MountWord("dirsync", .kernel, "The same for changes of names only: what is made, linked, renamed or removed."),
         MountWord("context", "CONTEXT", .kernel, "The SELinux context of every file."),
         MountWord("fscontext", "CONTEXT", .kernel, "The SELinux context of the file system."),
         MountWord("defcontext", "CONTEXT", .kernel, "The SELinux context of files without one."),
         MountWord("rootcontext", "CONTEXT", .kernel, "The SELinux context of the mounted folder."),
         MountWord("default_permissions", .ignored, "Always on: the kernel checks modes and owners."),
-        MountWord("async", .ignored, "Always on: see WHEN CHANGES ARE SAFE."),
         MountWord("noatime", .ignored, "Always on: reading does not change access times."),
+        MountWord("atime", .ignored, "As `noatime`."),
         MountWord("nodiratime", .ignored, "Always on."),
+        MountWord("diratime", .ignored, "As `noatime`."),
         MountWord("relatime", .ignored, "As `noatime`."),
+        MountWord("norelatime", .ignored, "As `noatime`."),
+        MountWord("strictatime", .ignored, "As `noatime`."),
+        MountWord("nostrictatime", .ignored, "As `noatime`."),
+        MountWord("lazytime", .ignored, "Times are saved with the rest."),
+        MountWord("nolazytime", .ignored, "Always on."),
+        MountWord("iversion", .ignored, "No file has such a counter."),
+        MountWord("noiversion", .ignored, "Always on."),
+        MountWord("nomand", .ignored, "Always on: no lock is mandatory."),
+        MountWord("silent", .ignored, "For mount(8)."),
+        MountWord("loud", .ignored, "For mount(8)."),
         MountWord("defaults", .ignored, "Nothing: a filler for fstab(5)."),
         MountWord("auto", .ignored, "Mount at boot, for mount(8)."),
         MountWord("noauto", .ignored, "Do not mount at boot, for mount(8)."),
@@ -72,6 +88,10 @@ struct MountWord: Sendable {
         MountWord("subtype", "TYPE", .ignored, "The type is always `fuse.lanfs`."),
         MountWord("comment", "TEXT", .ignored, "For people."),
         MountWord("uhelper", "NAME", .ignored, "For umount(8)."),
+        MountWord(
+            "remount", .refused,
+            "a mount keeps its options; unmount the volume and mount it again. What the kernel can change by itself, as "
+                + "from rw to ro, is changed by: mount -i -o remount,ro MOUNTPOINT."),
     ]
 
     /// Words that start so are for systemd, mount(8) and desktops.

@@ -226,7 +226,6 @@ final class PosixModel {
         _ number: InodeNumber, _ changes: AttributeChanges, _ caller: Caller
     ) throws(Errno) -> Attributes {
         let node = changes.size == nil ? try node(number) : try file(number)
-        if changes == AttributeChanges() { return node.attributes }
         if let size = changes.size {
             let size = Int(size)
             if size < node.data.count { node.data.removeLast(node.data.count - size) }
@@ -234,7 +233,7 @@ final class PosixModel {
             node.modified = caller.now
             if caller.user != 0 { dropPrivileges(node) }
         }
-        if changes.user != nil || changes.group != nil { dropPrivileges(node) }
+        if changes.user != nil || changes.group != nil || changes == AttributeChanges() { dropPrivileges(node) }
         node.permissions = changes.permissions ?? node.permissions
         node.user = changes.user ?? node.user
         node.group = changes.group ?? node.group

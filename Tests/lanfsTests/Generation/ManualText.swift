@@ -44,12 +44,13 @@ enum ManualText {
         let groups: [(MountWord.Role, String)] = [
             (.own, "Understood by lanfs:"), (.kernel, "Handed to the kernel:"),
             (.ignored, "Meant for others and without effect, like words that start with \\fBx\\-\\fR:"),
+            (.refused, "Refused:"),
         ]
         for (role, heading) in groups {
             text += ".Pp\n\(heading)\n.Bl -tag -width Ds -compact\n"
             for word in MountWord.table where word.role == role {
                 text += ".It Cm \(word.name)\(word.metavar.map { " Ns = Ns Ar \($0)" } ?? "")\n"
-                text += prose(word.help)
+                text += prose(capitalised(word.help))
             }
             text += ".El\n"
         }

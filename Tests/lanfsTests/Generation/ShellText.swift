@@ -18,7 +18,8 @@ enum ShellText {
         (row.short.map { ["-\($0)"] } ?? []) + [row.spelling]
     }
 
-    static var mountWords: [String] { MountWord.table.map { $0.metavar == nil ? $0.name : "\($0.name)=" } }
+    static let offered = MountWord.table.filter { $0.role != .refused }
+    static var mountWords: [String] { offered.map { $0.metavar == nil ? $0.name : "\($0.name)=" } }
 
     static var allCommands: [Command] { Subcommand.commands + [Invocation.help] }
 }

@@ -56,7 +56,7 @@ enum ZshCompletion {
 
     /// The words of `mount -o` as _values wants them.
     private static var values: String {
-        MountWord.table.map { word in
+        ShellText.offered.map { word in
             let help = escaped(ShellText.replace(word.help, ["`": ""]).dropLast())
             return ShellText.quoted("\(word.name)[\(help)]" + (word.metavar.map { ":\(escaped($0)): " } ?? ""))
         }.joined(separator: " \\\n        ")
