@@ -260,6 +260,21 @@ final class BlockPool: Sendable {
         release(superfluous)
     }
 
+    /// Nobody needs these any more, whatever was sent of them.
+    func forget(_ blocks: [BlockID]) {
+        let superfluous = state.withLock { state in
+            var rest: [(BlockID, ServerID)] = []
+            for block in blocks {
+                guard let upload = state.uploads[block] else { continue }
+                state.forget(block, upload)
+                for target in upload.missing { rest.append((block, target.server)) }
+            }
+            return rest
+        }
+        release(superfluous)
+        changes.happened()
+    }
+
     /// Blocks went out of memory; these servers need not have them any more.
     private func release(_ superfluous: [(block: BlockID, server: ServerID)]) {
         for (block, server) in superfluous { servers.lane(of: server)?.drop(block) }

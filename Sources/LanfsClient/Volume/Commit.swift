@@ -106,6 +106,15 @@ extension Volume {
 
     /// Brings a prepared commit to its end. After an error it stays prepared and is tried again by the next commit.
     private func finish(_ prepared: PreparedCommit) async throws(VolumeError) {
+        do throws(VolumeError) {
+            try await store(prepared)
+        } catch .refused(let refusal) where refusal.reason == .full {
+            try await makeAnew(prepared)
+            throw .refused(refusal)
+        }
+    }
+
+    private func store(_ prepared: PreparedCommit) async throws(VolumeError) {
         let gcEpoch = current { $0.chain.record.gcEpoch }
         for block in prepared.blocks {
             if block.bytes.readableBytes <= Limits.carriedSize {
@@ -159,10 +168,10 @@ extension Volume {
         let sealed = seal(prepared.contents)
         while true {
             switch await register.commit(prepared.change(sealed, on: base), on: base) {
-            case .committed(let record): return .chosen(record, prepared.contents)
-            case .refused(let refusal): throw .refused(refusal)
-            case .tooLarge: throw .damaged("the root record, too large to be stored,")
-            case .unknown, .notHeld:
+            case .unknown:
+                update { $0.prepared?.mayBeChosen = true }
+                fallthrough
+            case .notHeld:
                 guard let record = await register.acquire() else { throw .closed }
                 // Base first: the same value, in whatever ballot, means that our commit did not happen.
                 if record.sequence == base.sequence, record.sameValue(as: base) { continue }
@@ -174,6 +183,9 @@ extension Volume {
                     continue
                 }
                 return .overtaken(record)
+            case .committed(let record): return .chosen(record, prepared.contents)
+            case .refused(let refusal): throw .refused(refusal)
+            case .tooLarge: throw .damaged("the root record, too large to be stored,")
             }
         }
     }

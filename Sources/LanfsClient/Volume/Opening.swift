@@ -202,7 +202,6 @@ extension Volume {
     /// What an earlier session could not save; with too few servers to write, reading must not wait for it for ever. Nobody
     /// writes before it is done.
     private func takeUpInTime() async throws(VolumeError) {
-        update { $0.hasSetAside = true }
         let outcome = await patiently(upTo: .seconds(30), on: nil) { () async -> Result<Void, VolumeError> in
             do throws(VolumeError) {
                 return .success(try await self.acquireLease())
@@ -233,8 +232,8 @@ extension Volume {
     /// Commits everything, gives the lease back and disconnects. What cannot be saved within `patience` is set aside on
     /// this machine.
     ///
-    /// - Returns: where unsaved work was kept; `nil` when everything is saved.
-    public func close(patience: Duration = .seconds(20)) async throws(VolumeError) -> FilePath? {
+    /// - Returns: what was kept here instead; `nil` when everything is saved.
+    public func close(patience: Duration = .seconds(20)) async throws(VolumeError) -> KeptWork? {
         // Without a connection there is nothing to wait for: unmounting works at once.
         let patience = !servers.isReachable ? .milliseconds(200) : patience
         let isSaved = await patiently(upTo: patience, on: nil) {
@@ -251,7 +250,16 @@ extension Volume {
             endLifeSign()
             return nil
         }
-        return try await setAside()
+        guard let path = try await setAside() else { return nil }
+        let reason =
+            if case .failure(.noSpace)? = isSaved {
+                "the servers are full"
+            } else if !servers.isReachable {
+                "no server can be reached"
+            } else {
+                "too few servers took it within \(patience.components.seconds) s"
+            }
+        return KeptWork(path: path, reason: reason)
     }
 
     /// Disconnects without saving.

@@ -33,6 +33,24 @@ extension Volume {
         }
     }
 
+    /// The servers have no room for a commit that was not proposed yet. What was deleted since, to make some, must not wait for
+    /// it: the same operations are done again on the same root, and the blocks that nothing names any more are forgotten.
+    func makeAnew(_ prepared: PreparedCommit) async throws(VolumeError) {
+        try await goingOn.withLock { () async throws(VolumeError) in
+            let isWorthIt = current { state in
+                guard let waiting = state.prepared, !waiting.mayBeChosen else { return false }
+                return waiting.operations == prepared.operations && state.operations > prepared.operations
+            }
+            guard isWorthIt else { return }
+            let chain = current { $0.chain }
+            try await redo(on: chain.record, chain.contents)
+            let needed = try await runToEnd { (state) throws(Pause) in
+                try state.named(among: self.blocks.unflushed.map(\.id))
+            }
+            blocks.forget(blocks.unflushed.map(\.id).filter { !needed.contains($0) })
+        }
+    }
+
     /// T5: a commit whose outcome was not known may have been chosen before others came on top of it.
     private func noteIfCommitted(_ contents: RootContents) {
         update { state in

@@ -151,6 +151,16 @@ extension VolumeState {
         return noteAllForeign()
     }
 
+    /// Those that something in the tree refers to.
+    func named(among blocks: [BlockID]) throws(Pause) -> Set<BlockID> {
+        var named: Set<BlockID> = []
+        for block in blocks {
+            let usage = try read { (transaction) throws(Interruption) in try transaction.usage(of: block) }
+            if let usage, usage.live > 0 { named.insert(block) }
+        }
+        return named
+    }
+
     /// Drops all unsaved data but these chunks: the rest was being rewritten, or is in copies.
     private mutating func keepDirty(_ kept: [InodeNumber: [Range<UInt64>]]) {
         for (inode, file) in dirty {

@@ -65,6 +65,13 @@ struct SetAside {
     }
 }
 
+/// Acknowledged work that is on this machine only.
+public struct KeptWork: Sendable {
+    public let path: FilePath
+    /// Why it could not be saved, as part of a sentence.
+    public let reason: String
+}
+
 extension SetAside {
     static func isThere(_ path: FilePath) throws(VolumeError) -> Bool {
         do throws(LocalFileError) {
@@ -119,13 +126,22 @@ extension Volume {
         return path
     }
 
-    /// Saves what an earlier session had to set aside; what cannot be saved any more stays where it is. Part of taking the
-    /// lease: what is changed before would be based on the root before it.
+    /// Saves what an earlier session, or another one on this machine, had to set aside; what cannot be saved any more stays where
+    /// it is. Part of taking the lease: what is changed before would be based on the root before it.
     func takeUpSetAside() async throws(VolumeError) {
-        guard current({ $0.hasSetAside }) else { return }
         let path = SetAside.path(of: id, directories)
-        if let aside = try SetAside.load(path) { try await takeUp(aside, path) }
-        update { $0.hasSetAside = false }
+        let isDue = current { state in state.tookUpInVain.map { ContinuousClock.now - $0 > .seconds(60) } ?? true }
+        guard !options.readOnly, isDue, try SetAside.isThere(path), let aside = try SetAside.load(path) else { return }
+        do throws(VolumeError) {
+            try await takeUp(aside, path)
+        } catch .refused(let refusal) where refusal.reason == .full {
+            // Or nothing could be deleted to make room.
+            blocks.forget(aside.blocks.map(\.id))
+            update { $0.tookUpInVain = .now }
+            log.error(
+                "the servers have no room for the work of an earlier session, which stays in \(path). Once they have, and if nothing else was changed before, it is saved: give them more room first, or delete something and do without that work",
+                metadata: ["reason": "\(refusal.detail)"])
+        }
     }
 
     private func takeUp(_ aside: SetAside, _ path: FilePath) async throws(VolumeError) {

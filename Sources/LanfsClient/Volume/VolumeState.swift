@@ -90,8 +90,8 @@ struct VolumeState {
     var failure: Errno?
     /// The unsaved work is kept on this machine: nothing is committed any more.
     var isSetAside = false
-    /// An earlier session's unsaved work comes before any change.
-    var hasSetAside = false
+    /// When an earlier session's unsaved work was last found too large for the servers.
+    var tookUpInVain: ContinuousClock.Instant?
     /// Inodes whose contents another client may have changed since the kernel cached them.
     var changedElsewhere: Set<InodeNumber> = []
 

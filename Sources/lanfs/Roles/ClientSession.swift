@@ -87,7 +87,7 @@ struct ClientSession: Sendable {
 
     /// Saves, gives the lease back and disconnects.
     func close(_ volume: Volume, patience: Duration = .seconds(20)) async throws(CommandError) {
-        let kept: FilePath?
+        let kept: KeptWork?
         do throws(VolumeError) {
             kept = try await volume.close(patience: patience)
         } catch {
@@ -96,8 +96,8 @@ struct ClientSession: Sendable {
         if let kept {
             throw CommandError(
                 .failure,
-                "the last changes could not be saved, because the server is away; they are kept in \(kept) and will be saved "
-                    + "when the volume is next opened on this machine")
+                "the last changes could not be saved: \(kept.reason). They are kept in \(kept.path), and are saved when the volume "
+                    + "is next opened on this machine, unless another client changes it first")
         }
     }
 
