@@ -122,6 +122,12 @@ final class RootRegister: Sendable {
         if mayRelease { step(.release) }
     }
 
+    /// Stops trying a commit that was refused, which the proposer would else go on with; `acquire` then finds out what became of it.
+    func abandon() {
+        let isOver = state.withLock { $0.committing == nil }
+        if isOver { step(.abandon) }
+    }
+
     /// Releases, and returns once the keepers know (L2): the next client, or this one started again, need not wait. A commit
     /// under way is finished first: a lease that is not given back keeps others out for all its length.
     func releaseAndWait() async {

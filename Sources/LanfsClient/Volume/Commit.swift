@@ -151,7 +151,7 @@ extension Volume {
             }
             state.chain.advance(prepared, to: record, contents)
             state.chain.tree = state.chain.wantsCheckpoint ? prepared.tree : nil
-            state.noteCommitted(prepared)
+            state.noteCommitted(through: prepared.operations)
         }
         remember(record)
     }
@@ -168,10 +168,7 @@ extension Volume {
         let sealed = seal(prepared.contents)
         while true {
             switch await register.commit(prepared.change(sealed, on: base), on: base) {
-            case .unknown:
-                update { $0.prepared?.mayBeChosen = true }
-                fallthrough
-            case .notHeld:
+            case .unknown, .notHeld:
                 guard let record = await register.acquire() else { throw .closed }
                 // Base first: the same value, in whatever ballot, means that our commit did not happen.
                 if record.sequence == base.sequence, record.sameValue(as: base) { continue }

@@ -47,8 +47,6 @@ struct PreparedCommit: Sendable {
     let gcEpoch: UInt64
     /// The servers or keepers change with it.
     let membership: MembershipChange?
-    /// It was proposed, and what became of that is not known.
-    var mayBeChosen = false
 }
 
 extension VolumeState {

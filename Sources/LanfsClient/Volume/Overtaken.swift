@@ -33,22 +33,35 @@ extension Volume {
         }
     }
 
-    /// The servers have no room for a commit that was not proposed yet. What was deleted since, to make some, must not wait for
-    /// it: the same operations are done again on the same root, and the blocks that nothing names any more are forgotten.
+    /// The servers have no room for a commit. What was deleted since, to make some, must not wait for it: the same operations are
+    /// done again on the same root, and the blocks that nothing names any more are forgotten.
+    ///
+    /// A keeper may have accepted it all the same. With another ballot it is found out whether it is chosen, and if not it
+    /// never will be (P1, P4).
     func makeAnew(_ prepared: PreparedCommit) async throws(VolumeError) {
-        try await goingOn.withLock { () async throws(VolumeError) in
-            let isWorthIt = current { state in
-                guard let waiting = state.prepared, !waiting.mayBeChosen else { return false }
-                return waiting.operations == prepared.operations && state.operations > prepared.operations
-            }
-            guard isWorthIt else { return }
-            let chain = current { $0.chain }
-            try await redo(on: chain.record, chain.contents)
-            let needed = try await runToEnd { (state) throws(Pause) in
-                try state.named(among: self.blocks.unflushed.map(\.id))
-            }
-            blocks.forget(blocks.unflushed.map(\.id).filter { !needed.contains($0) })
+        guard current({ $0.operations > prepared.operations }) else { return }
+        let wasHeld = update { state in
+            defer { state.leaseEnd = nil }
+            return state.leaseEnd != nil
         }
+        register.abandon()
+        guard let record = await register.acquire() else { throw .closed }
+        let base = current { $0.chain.record }
+        if record.sequence == base.sequence, record.sameValue(as: base) {
+            try await goingOn.withLock { () async throws(VolumeError) in
+                let chain = current { $0.chain }
+                try await redo(on: chain.record, chain.contents)
+            }
+        } else if record.isMoved(from: base) {
+            adopt(record)
+        } else {
+            try await goOn(from: record)
+        }
+        update { if wasHeld { $0.leaseEnd = register.leaseEnd } }
+        let waiting = blocks.unflushed.map(\.id)
+        let named = try await runToEnd { (state) throws(Pause) in try state.named(among: waiting) }
+        let changes = current { $0.prepared?.blocks.map(\.id) ?? [] }
+        blocks.forget(waiting.filter { !named.contains($0) && !changes.contains($0) })
     }
 
     /// T5: a commit whose outcome was not known may have been chosen before others came on top of it.
@@ -57,7 +70,7 @@ extension Volume {
             guard let prepared = state.prepared, let last = contents.lastCommit(of: incarnation),
                 last >= prepared.contents.transaction.number
             else { return }
-            state.noteCommitted(prepared)
+            state.noteCommitted(through: prepared.operations)
         }
     }
 

@@ -172,9 +172,9 @@ extension VolumeState {
     }
 
     /// What was prepared is in the chain of roots.
-    mutating func noteCommitted(_ prepared: PreparedCommit) {
-        committedOperations = prepared.operations
-        log.forget(through: prepared.operations)
-        self.prepared = nil
+    mutating func noteCommitted(through operations: UInt64) {
+        committedOperations = max(committedOperations, operations)
+        log.forget(through: operations)
+        prepared = nil
     }
 }

@@ -8,6 +8,8 @@ public enum ProposerEvent: Sendable {
     case admit
     /// Give the lease back, or stop trying to get it. Not while a commit is under way.
     case release
+    /// A commit under way cannot be stored: stop trying. The next `acquire` finds out what became of it (P5).
+    case abandon
     /// A keeper answered. `sentAt`: the clock just before the request left (L1).
     case answered(ServerID, RegisterRequest, sentAt: Duration, RegisterResponse)
     /// The time of the last `wake` has come. Early or late does no harm.
@@ -136,6 +138,7 @@ public struct Proposer<Signer: RecordSigner>: Sendable {
         case .commit(let change): commit(change, now)
         case .admit: admit()
         case .release: release()
+        case .abandon: abandon(now, random)
         case .answered(let server, let request, let sentAt, let response):
             if let keeper = keepers.members.firstIndex(of: server) {
                 company.heard(keeper, response, sentAt: sentAt, now: now, quorum: keepers.quorum, mutants)

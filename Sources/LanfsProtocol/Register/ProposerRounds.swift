@@ -180,6 +180,10 @@ extension Proposer {
         effects.append(.unknown(accepting.record))
     }
 
+    mutating func abandon(_ now: Duration, _ random: UInt64) {
+        if case .accepting(let accepting) = phase, accepting.parent != nil { giveUp(accepting, random, now) }
+    }
+
     mutating func move(to record: RootRecord, epoch: UInt64) {
         if case .accepting(let accepting) = phase, accepting.parent != nil {
             effects.append(.unknown(accepting.record))

@@ -193,6 +193,7 @@ struct RegisterScheduler {
         guard !client.isInFlight, client.move == nil else {
             // A move that some new keeper does not answer is given up.
             if client.move?.isOpening == false, random.chance(0.1) { clients[index].move = nil }
+            if client.isInFlight, random.chance(0.05) { try step(index, .abandon) }
             return
         }
         switch random.below(10) {

@@ -110,7 +110,11 @@ extension RegisterWorld {
         let holds = clients[index].holdsLease(now)
         if clients[index].read == nil, clients[index].quietUntil <= now, random.chance(0.3) { try startRead(index) }
         if holds { close(index) }
-        guard !clients[index].isInFlight else { return }
+        guard !clients[index].isInFlight else {
+            // As a client whose servers refuse a block of it.
+            if random.chance(0.02) { try step(index, .abandon) }
+            return
+        }
         if holds {
             guard clients[index].uploadsUntil <= now else { return }
             if random.chance(0.8) { try commit(index) } else if random.chance(0.3) { try release(index) }
