@@ -14,7 +14,7 @@ struct RandomTests {
             for number in 0..<count / 2 {
                 do {
                     try run.step()
-                    if number % 20_000 == 10_000 || number == count / 2 - 1 {
+                    if number % 50_000 == 25_000 || number == count / 2 - 1 {
                         try run.compareAll()
                         try host.remount()
                         try run.compareAll()
@@ -68,7 +68,7 @@ struct RandomTests {
         mutating func step() throws {
             let path = path()
             let (host, full) = (host, host(path))
-            switch random.below(100) {
+            switch random.below(120) {
             case 0..<24:
                 let (bytes, offset) = (bytes(), random.below(3) == 0 ? random.below(Self.largest) : size())
                 try same("write \(path) \(bytes.count) at \(offset)") {
@@ -131,9 +131,95 @@ struct RandomTests {
                 }
             case 91..<95: try compareNames(model.folders[random.below(model.folders.count)])
             case 95..<99: try compareStatus(path)
+            case 99:
+                switch model.nodes[path] {
+                case .folder, .file: try withFile(full, O_RDONLY) { _ = try check(fsync($0)) }
+                case .link, nil: return
+                }
+            default: try rarerStep(path)
+            }
+        }
+
+        private mutating func rarerStep(_ path: String) throws {
+            let (host, full, other) = (host, host(path), self.path())
+            switch random.below(8) {
+            case 0..<2:
+                let (offset, length) = (random.below(Self.largest), 1 + size())
+                try same("punch \(path) \(length) at \(offset)") {
+                    try withFile(full, O_RDWR) { try punchHole($0, offset, length) }
+                } model: { model throws(Errno) in
+                    try model.punch(path, offset..<offset + length)
+                }
+            case 2:
+                let (offset, length) = (random.below(Self.largest), 1 + size())
+                try same("allocate \(path) \(length) at \(offset)") {
+                    try withFile(full, O_RDWR) { try fallocate($0, 0, offset, length) }
+                } model: { model throws(Errno) in
+                    try model.allocate(path, offset + length)
+                }
+            case 3: try compareSeeks(path, from: random.below(Self.largest))
+            case 4:
+                guard model.nodes[path] != .folder else { return }
+                let (name, value) = ("user.n\(random.below(3))", Array(bytes().prefix(3000)))
+                try same("set attribute \(name) of \(path)") {
+                    try setAttribute(full, name, value)
+                } model: { model throws(Errno) in
+                    try model.setAttribute(path, name, value)
+                }
+            case 5:
+                let target = "/nowhere/\(random.below(1 << 30))"
+                try same("symlink \(path)") {
+                    try check(symlink(target, full))
+                } model: { model throws(Errno) in
+                    try model.makeLink(path, to: target)
+                }
+            case 6:
+                let hasFolder = model.nodes[path] == .folder || model.nodes[other] == .folder
+                if hasFolder, Self.depth(path) != Self.depth(other) { return }
+                try same("exchange \(path) \(other)") {
+                    try exchange(full, host(other))
+                } model: { model throws(Errno) in
+                    if path != other { try model.exchange(path, other) }
+                    else if model.nodes[path] == nil { throw .noSuchFileOrDirectory }
+                }
             default:
-                if model.nodes[path] == nil { return }
-                try withFile(full, O_RDONLY) { _ = try check(fsync($0)) }
+                guard case .file(let source) = model.nodes[path], case .file(let target) = model.nodes[other],
+                    source != target
+                else { return }
+                let (offset, place) = (random.below(Self.largest), random.below(Self.largest))
+                let piece = try model.read(path, at: offset, 1 + size())
+                try same("copy \(piece.count) from \(path) at \(offset) to \(other) at \(place)") {
+                    try withFile(full, O_RDONLY) { source in
+                        try withFile(host(other), O_WRONLY) { target in
+                            try copyRange(from: source, at: offset, to: target, at: place, piece.count)
+                        }
+                    }
+                } model: { model throws(Errno) in
+                    try model.write(other, piece, at: place)
+                }
+            }
+        }
+
+        /// What is skipped as a hole has to be zeros.
+        private func compareSeeks(_ path: String, from offset: Int) throws {
+            guard case .file(let file) = model.nodes[path], let bytes = model.contents[file], offset < bytes.count else {
+                return
+            }
+            try withFile(host(path), O_RDONLY) { descriptor in
+                var data = bytes.count
+                do { data = try seekData(descriptor, offset) } catch let error as Errno where error == .noSuchAddressOrDevice {}
+                let hole = try seekHole(descriptor, offset)
+                let isRight = data >= offset && data <= bytes.count && bytes[offset..<data].allSatisfy { $0 == 0 }
+                guard isRight, hole >= offset, hole <= bytes.count, (data == offset) != (hole == offset),
+                    hole == bytes.count || bytes[hole] == 0
+                else { throw Failure("seek \(path) from \(offset): data at \(data), a hole at \(hole) of \(bytes.count)") }
+            }
+        }
+
+        private func compareAttributes(_ path: String) throws {
+            guard case .file(let file) = model.nodes[path] else { return }
+            for (name, value) in model.attributes[file, default: [:]] {
+                guard try attribute(host(path), name) == value else { throw Failure("attribute \(name) of \(path)") }
             }
         }
 
@@ -174,8 +260,13 @@ struct RandomTests {
             case (nil, nil): return
             case (.folder?, let status?) where status.st_mode & S_IFMT == S_IFDIR:
                 return
+            case (.link(let link)?, let status?) where status.st_mode & S_IFMT == S_IFLNK:
+                let target = try linkTarget(host(path))
+                guard target == model.targets[link], Int(status.st_nlink) == model.links(.link(link)) else {
+                    throw Failure("link \(path): to \(target), with \(status.st_nlink) links")
+                }
             case (.file(let file)?, let status?) where status.st_mode & S_IFMT == S_IFREG:
-                let (size, links) = (model.contents[file, default: []].count, model.links(file))
+                let (size, links) = (model.contents[file, default: []].count, model.links(.file(file)))
                 guard Int(status.st_size) == size, Int(status.st_nlink) == links else {
                     let found = "size \(status.st_size) and \(status.st_nlink) links"
                     throw Failure("stat \(path): \(found) instead of \(size) and \(links)")
@@ -190,6 +281,7 @@ struct RandomTests {
             for folder in model.folders { try compareNames(folder) }
             for path in model.paths {
                 try compareStatus(path)
+                try compareAttributes(path)
                 if case .file = model.nodes[path] { try compareRange(path, at: 0, Self.largest * 2) }
             }
         }

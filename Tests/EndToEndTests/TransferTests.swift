@@ -3,6 +3,7 @@ import Testing
 
 @Suite("Keys, servers and one-off transfers", .serialized, .enabled(if: binary != nil))
 struct TransferTests {
+    private static let large = 256 << 20
     private static let sizes = [0, 1, 32_767, 32_768, 32_769, 1 << 20, 1 << 20 + 1, 5 << 20]
 
     @Test("files of every size come back as they went, with their modes and times")
@@ -64,6 +65,45 @@ struct TransferTests {
                 let removed = try host.lanfs("rm", "f")
                 try #require(removed.status == 0, "round \(round): \(removed.errors)")
             }
+        }
+    }
+
+    /// Starts `lanfs` on a slow line and kills it when three quarters of the file have crossed. A put has committed by then:
+    /// within a second what it has read, and that is what has crossed and what memory holds.
+    private func killed(_ command: String, _ arguments: [String], _ host: Host) throws {
+        guard let binary else { throw Failure("no lanfs executable") }
+        let relay = try Relay(to: host.serverPort, rate: 48 << 20)
+        defer { relay.stop() }
+        // Nobody answers on that port: all it says goes through the relay.
+        let way = ["--server", "127.0.0.1:\(relay.port)", "--discovery-port", "\(try freePort())"]
+        let child = try host.commands.start([binary, command] + way + arguments, log: command)
+        let isInTime = eventually(.seconds(60)) { child.poll() != nil || relay.count >= Self.large / 4 * 3 }
+        try #require(isInTime && child.poll() == nil, "\(readText(child.errors))")
+        try child.killAndWait()
+    }
+
+    private func requireResumed(_ output: Output) throws {
+        try #require(output.status == 0, "\(output.errors)")
+        let words = output.text.split { !$0.isLetter && !$0.isNumber && $0 != "_" }
+        let place = try #require(words.firstIndex(of: "resumed_bytes"), "\(output.text)")
+        let resumed = try #require(Int(words[place + 1]))
+        try #require(resumed >= 4 << 20 && resumed < Self.large, "\(output.text)")
+    }
+
+    @Test("put and get that are killed with -9 half way go on where they were")
+    func resuming() throws {
+        try onHost(mount: false) { host in
+            let (path, back) = (host.local("f"), host.local("back"))
+            try writeFile(path, randomBytes(Self.large, seed: 12))
+            try killed("put", [path, "f"], host)
+            try #require(try host.lanfs("ls").text.isEmpty, "half a file has no name")
+            try requireResumed(try host.lanfs("put", "--json", path, "f"))
+            try #require(try host.lanfs("ls", "-a").text == "f\n")
+            try killed("get", ["f", back], host)
+            try #require(!exists(back))
+            try requireResumed(try host.lanfs("get", "--json", "f", back))
+            try host.tool("cmp", path, back)
+            try #require(try names(in: host.local("")) == [Array("back".utf8), Array("f".utf8)])
         }
     }
 
@@ -141,14 +181,15 @@ struct TransferTests {
     }
 }
 
-/// Both folders hold the same: names, types, contents, link targets, modes and times of modification.
+/// Both folders hold the same: names, types, contents, link targets, modes, owners and times of modification.
 func requireSameTree(_ one: String, _ other: String) throws {
     let all = try paths(below: one)
     try #require(try paths(below: other) == all)
     for path in all {
         let (a, b) = (try status(one + "/" + path), try status(other + "/" + path))
         let times = (a.st_mtim.tv_sec, a.st_mtim.tv_nsec) == (b.st_mtim.tv_sec, b.st_mtim.tv_nsec)
-        try #require(a.st_mode == b.st_mode && times, "\(path) has another mode or time")
+        let owners = (a.st_uid, a.st_gid) == (b.st_uid, b.st_gid)
+        try #require(a.st_mode == b.st_mode && owners && times, "\(path) has another mode, owner or time")
         switch a.st_mode & S_IFMT {
         case S_IFREG:
             try #require(try contents(one + "/" + path) == contents(other + "/" + path), "\(path) differs")

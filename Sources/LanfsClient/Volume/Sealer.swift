@@ -4,16 +4,22 @@ import Synchronization
 /// Seals file data in the background, so that a long write streams and a commit finds little left to do.
 final class Sealer: Sendable {
     private struct State {
-        var active = 0
+        /// Seals are numbered as they start; those that have not finished.
+        var active: Set<UInt64> = []
+        var next: UInt64 = 0
         var oneWaiters: [CheckedContinuation<Result<Bool, VolumeError>, Never>] = []
     }
 
     private let state = Mutex(State())
 
     func start(_ request: SealRequest, for volume: Volume) {
-        state.withLock { $0.active += 1 }
+        let number = state.withLock { state in
+            defer { state.next += 1 }
+            state.active.insert(state.next)
+            return state.next
+        }
         Task.detached {
-            self.finishOne(await volume.seal(request))
+            self.finish(number, await volume.seal(request))
         }
     }
 
@@ -23,7 +29,7 @@ final class Sealer: Sendable {
     func waitForOne() async throws(VolumeError) -> Bool {
         try await withCheckedContinuation { (continuation: CheckedContinuation<Result<Bool, VolumeError>, Never>) in
             let waits = state.withLock { state in
-                guard state.active > 0 else { return false }
+                guard !state.active.isEmpty else { return false }
                 state.oneWaiters.append(continuation)
                 return true
             }
@@ -31,9 +37,11 @@ final class Sealer: Sendable {
         }.get()
     }
 
-    /// Returns when no seal is under way. What one of them could not store is still unsealed.
+    /// Returns when none is under way of the seals that are now: a writer that streams starts others for ever, and no
+    /// commit would come. What one of them could not store is still unsealed.
     func waitForAll() async {
-        while true {
+        let end = state.withLock { $0.next }
+        while state.withLock({ $0.active.contains { $0 < end } }) {
             do throws(VolumeError) {
                 if try await !waitForOne() { return }
             } catch {
@@ -42,9 +50,9 @@ final class Sealer: Sendable {
         }
     }
 
-    private func finishOne(_ result: Result<Void, VolumeError>) {
+    private func finish(_ number: UInt64, _ result: Result<Void, VolumeError>) {
         let waiters = state.withLock { state in
-            state.active -= 1
+            state.active.remove(number)
             defer { state.oneWaiters = [] }
             return state.oneWaiters
         }
@@ -59,6 +67,8 @@ extension Volume {
         do throws(VolumeError) {
             // Before sealing: a block that waits would take its memory a second time.
             try await blocks.waitForRoom()
+            // A commit may have sealed it meanwhile.
+            guard current({ $0.needs(request) }) else { return .success(()) }
             let block = SealedBlock(frames: request.pieces.map(\.bytes), in: blocks.spareBuffer())
             var isAdopted = false
             while !isAdopted {
@@ -93,6 +103,11 @@ extension Volume {
 }
 
 extension VolumeState {
+    /// Whether any of this is still unsaved.
+    fileprivate func needs(_ request: SealRequest) -> Bool {
+        request.pieces.contains { dirty[$0.inode]?[$0.chunk]?.version == $0.version }
+    }
+
     mutating func unmarkSealing(_ request: SealRequest) {
         for piece in request.pieces { dirty[piece.inode]?.unmarkSealing(piece.chunk) }
     }

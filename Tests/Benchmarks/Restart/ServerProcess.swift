@@ -13,7 +13,8 @@ final class ServerProcess {
     init(_ program: String, folder: String) throws {
         port = try Self.freePort()
         arguments = [
-            program, "serve", "-q", "-d", folder, "--listen", "127.0.0.1", "--port", "\(port)", "--discovery-port", "\(port)",
+            program, "serve", "-q", "-d", folder, "--listen", "127.0.0.1", "--port", "\(port)",
+            "--discovery-port", "\(port)",
         ]
         try start()
     }
@@ -58,7 +59,7 @@ final class ServerProcess {
         if let file = fopen("/proc/\(process)/stat", "r") {
             defer { fclose(file) }
             var line = [CChar](repeating: 0, count: 1024)
-            if fgets(&line, 1024, file) != nil { words = String(decoding: line.map { UInt8(bitPattern: $0) }, as: UTF8.self) }
+            if fgets(&line, 1024, file) != nil { words = line.withUnsafeBytes { String(decoding: $0, as: UTF8.self) } }
         }
         // Behind the name in brackets: state is the first, utime the 12th, stime the 13th.
         let fields = words.split(separator: ")").last?.split(separator: " ") ?? []

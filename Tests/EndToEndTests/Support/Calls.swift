@@ -148,18 +148,31 @@ private typealias Allocate = @convention(c) (Int32, Int32, Int, Int) -> Int32
 
 func punchHole(_ file: Int32, _ offset: Int, _ length: Int) throws {
     let keepSizeAndPunch: Int32 = 1 | 2
+    try fallocate(file, keepSizeAndPunch, offset, length)
+}
+
+func fallocate(_ file: Int32, _ mode: Int32, _ offset: Int, _ length: Int) throws {
     let allocate = try symbol("fallocate", as: Allocate.self)
-    try check(allocate(file, keepSizeAndPunch, offset, length))
+    try check(allocate(file, mode, offset, length))
+}
+
+private typealias RenameFlagged = @convention(c) (
+    Int32, UnsafePointer<CChar>, Int32, UnsafePointer<CChar>, UInt32
+) -> Int32
+
+/// renameat2(2) with RENAME_EXCHANGE.
+func exchange(_ one: String, _ other: String) throws {
+    let rename = try symbol("renameat2", as: RenameFlagged.self)
+    try check(rename(AT_FDCWD, one, AT_FDCWD, other, 2))
 }
 
 private typealias CopyRange = @convention(c) (
     Int32, UnsafeMutablePointer<Int>?, Int32, UnsafeMutablePointer<Int>?, Int, UInt32
 ) -> Int
 
-/// From the start of one file to the start of another.
-func copyRange(from source: Int32, to target: Int32, _ count: Int) throws {
+func copyRange(from source: Int32, at start: Int = 0, to target: Int32, at place: Int = 0, _ count: Int) throws {
     let copy = try symbol("copy_file_range", as: CopyRange.self)
-    var (from, to) = (0, 0)
+    var (from, to) = (start, place)
     #expect(try check(copy(source, &from, target, &to, count, 0)) == count)
 }
 

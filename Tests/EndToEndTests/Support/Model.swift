@@ -1,15 +1,20 @@
 import Glibc
 import SystemPackage
 
-/// What a file system has to hold, in memory: folders and files by path, hard links as equal numbers.
+/// What a file system has to hold, in memory: folders, files and symbolic links by path, hard links as equal numbers.
 struct Model {
     enum Node: Equatable {
         case folder
         case file(Int)
+        /// A symbolic link, which leads nowhere.
+        case link(Int)
     }
 
     private(set) var nodes: [String: Node] = [:]
     private(set) var contents: [Int: [UInt8]] = [:]
+    private(set) var targets: [Int: String] = [:]
+    /// Extended attributes of files.
+    private(set) var attributes: [Int: [String: [UInt8]]] = [:]
     private var nextFile = 0
 
     /// All folders by path, the root as the empty one; sorted, so that a seed is one run.
@@ -23,7 +28,7 @@ struct Model {
             .map { String($0.dropFirst(prefix.count)) }.sorted()
     }
 
-    func links(_ file: Int) -> Int { nodes.values.reduce(0) { $0 + ($1 == .file(file) ? 1 : 0) } }
+    func links(_ node: Node) -> Int { nodes.values.reduce(0) { $0 + ($1 == node ? 1 : 0) } }
 
     private mutating func changed() { folders = [""] + nodes.filter { $0.value == .folder }.keys.sorted() }
 
@@ -32,6 +37,7 @@ struct Model {
         switch nodes[path] {
         case .folder: throw .isDirectory
         case .file(let file): return file
+        case .link: throw .noSuchFileOrDirectory
         case nil:
             guard create else { throw .noSuchFileOrDirectory }
             nextFile += 1
@@ -61,6 +67,30 @@ struct Model {
         contents[file, default: []].removeLast(contents[file, default: []].count - size)
     }
 
+    /// fallocate(2): makes the range zeros, as far as the file goes.
+    mutating func punch(_ path: String, _ range: Range<Int>) throws(Errno) {
+        let file = try file(path, create: false)
+        let inside = range.clamped(to: 0..<contents[file, default: []].count)
+        contents[file, default: []].replaceSubrange(inside, with: repeatElement(0, count: inside.count))
+    }
+
+    /// fallocate(2): makes the file at least as long.
+    mutating func allocate(_ path: String, _ end: Int) throws(Errno) {
+        resize(try file(path, create: false), atLeast: end)
+    }
+
+    mutating func setAttribute(_ path: String, _ name: String, _ value: [UInt8]) throws(Errno) {
+        if case .link = nodes[path] { throw .notPermitted }
+        attributes[try file(path, create: false), default: [:]][name] = value
+    }
+
+    mutating func makeLink(_ path: String, to target: String) throws(Errno) {
+        guard nodes[path] == nil else { throw .fileExists }
+        nextFile += 1
+        nodes[path] = .link(nextFile)
+        targets[nextFile] = target
+    }
+
     mutating func read(_ path: String, at offset: Int, _ count: Int) throws(Errno) -> ArraySlice<UInt8> {
         let bytes = contents[try file(path, create: false), default: []]
         return bytes.dropFirst(offset).prefix(count)
@@ -81,9 +111,15 @@ struct Model {
     }
 
     mutating func unlink(_ path: String) throws(Errno) {
-        let file = try file(path, create: false)
+        guard let node = nodes[path] else { throw .noSuchFileOrDirectory }
+        guard node != .folder else { throw .isDirectory }
         nodes[path] = nil
-        if links(file) == 0 { contents[file] = nil }
+        guard links(node) == 0 else { return }
+        switch node {
+        case .folder: break
+        case .file(let file): (contents[file], attributes[file]) = (nil, nil)
+        case .link(let link): targets[link] = nil
+        }
     }
 
     mutating func link(_ old: String, _ new: String) throws(Errno) {
@@ -100,7 +136,7 @@ struct Model {
         if old.hasPrefix(new + "/") { throw .directoryNotEmpty }
         if old == new { return }
         if let target = nodes[new] {
-            if case .file = node, target == node { return }
+            if node != .folder, target == node { return }
             if node == .folder, target != .folder { throw .notDirectory }
             if node != .folder, target == .folder { throw .isDirectory }
             if target == .folder { try removeFolder(new) } else { try unlink(new) }
@@ -112,6 +148,22 @@ struct Model {
                 nodes[new + path.dropFirst(old.count)] = nodes.removeValue(forKey: path)
             }
             changed()
+        }
+    }
+
+    mutating func exchange(_ one: String, _ other: String) throws(Errno) {
+        guard nodes[one] != nil, nodes[other] != nil else { throw .noSuchFileOrDirectory }
+        if one.hasPrefix(other + "/") || other.hasPrefix(one + "/") { throw .invalidArgument }
+        let (first, second) = (cutOut(one), cutOut(other))
+        for (rest, node) in first { nodes[other + rest] = node }
+        for (rest, node) in second { nodes[one + rest] = node }
+        changed()
+    }
+
+    /// Takes a path and all below it away; what is left of each path, and what was there.
+    private mutating func cutOut(_ top: String) -> [(rest: Substring, node: Node)] {
+        nodes.keys.filter { $0 == top || $0.hasPrefix(top + "/") }.compactMap { path in
+            nodes.removeValue(forKey: path).map { (path.dropFirst(top.count), $0) }
         }
     }
 }

@@ -2,16 +2,21 @@ import Glibc
 import Synchronization
 import SystemPackage
 
-/// Passes TCP connections on to a port of this machine and keeps every byte it saw, in both directions.
+/// Passes TCP connections on to a port of this machine and keeps every byte it saw, in both directions; a slow one only
+/// counts them.
 final class Relay: Sendable {
     let port: UInt16
     private let listener: Int32
-    private let state = Mutex<(stopped: Bool, seen: [UInt8])>((false, []))
+    /// Bytes a second in each direction; nil: all that comes.
+    private let rate: Int?
+    private let state = Mutex<(stopped: Bool, seen: [UInt8], count: Int)>((false, [], 0))
 
     /// Everything that crossed, the directions apart in pieces as they came.
     var seen: [UInt8] { state.withLock { $0.seen } }
+    var count: Int { state.withLock { $0.count } }
 
-    init(to target: UInt16) throws {
+    init(to target: UInt16, rate: Int? = nil) throws {
+        self.rate = rate
         let listener = try check(socket(AF_INET, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0))
         self.listener = listener
         port = try bindLoopback(listener)
@@ -62,7 +67,11 @@ final class Relay: Sendable {
         while isReadable(source) {
             let count = read(source, &buffer, buffer.count)
             if count <= 0 { break }
-            state.withLock { $0.seen += buffer[..<count] }
+            state.withLock { state in
+                state.count += count
+                if rate == nil { state.seen += buffer[..<count] }
+            }
+            if let rate { usleep(UInt32(count * 1_000_000 / rate)) }
             var done = 0
             while done < count {
                 let sent = buffer.withUnsafeBytes { all in
