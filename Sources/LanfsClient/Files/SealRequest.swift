@@ -51,6 +51,7 @@ extension VolumeState {
             }
             if try transaction.usage(of: block.id)?.live == 0 { try transaction.discardUnusedBlock(block.id) }
         }
+        adopted.insert(block.id)
         for (index, (piece, isCurrent)) in zip(request.pieces, current).enumerated() where isCurrent {
             // What was written is written over or read next, but for the most of a long stream.
             if !request.isStream || piece.chunk < frames.limit / Limits.chunkSize / 3 {

@@ -22,12 +22,16 @@ extension Volume {
         }
         // Housekeeping alone is no reason to take the lease from whoever has it.
         let isHeld = register.isHeld
-        guard current({ isHeld ? $0.hasUncommittedWork : $0.hasUnsavedWork }) else { return current { $0.operations } }
+        // In one breath: what is acknowledged after the look is not covered.
+        let covered = current { state in
+            (isHeld ? state.hasUncommittedWork : state.hasUnsavedWork) ? nil : state.operations
+        }
+        if let covered { return covered }
         guard isHeld || mayAcquire else { throw .busy }
         // A lease that ended and was renewed counts again once its root is loaded.
         if mayAcquire, !isHeld || current({ $0.leaseEnd == nil }) {
             try await acquireLease()
-            guard current({ $0.hasUncommittedWork }) else { return current { $0.operations } }
+            if let covered = current({ $0.hasUncommittedWork ? nil : $0.operations }) { return covered }
         }
         await sealBeforehand()
         // One step under the lock: whoever sets the unsaved work aside finds it either uncut or prepared.
@@ -38,7 +42,7 @@ extension Volume {
             return prepared
         }
         try await finish(prepared)
-        // L6: what takes its place is to be committed as well.
+        // What took its place (L6, or because it did not fit) is to be committed as well.
         guard current({ $0.committedOperations }) >= prepared.operations else {
             return try await commit(mayAcquire: mayAcquire)
         }
@@ -109,8 +113,7 @@ extension Volume {
         do throws(VolumeError) {
             try await store(prepared)
         } catch .refused(let refusal) where refusal.reason == .full {
-            try await makeAnew(prepared)
-            throw .refused(refusal)
+            guard try await makeAnew(prepared) else { throw .refused(refusal) }
         }
     }
 

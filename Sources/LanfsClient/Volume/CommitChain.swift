@@ -76,6 +76,7 @@ extension VolumeState {
             if let (block, usage) = BlockUsage.noted(by: key, value) { sparse.note(block, usage) }
         }
         log.cut()
+        adopted = adopted.filter { pool.unflushed($0) != nil }
         defer {
             raisesGCEpoch = false
             membership = nil

@@ -38,8 +38,18 @@ extension Volume {
     ///
     /// A keeper may have accepted it all the same. With another ballot it is found out whether it is chosen, and if not it
     /// never will be (P1, P4).
-    func makeAnew(_ prepared: PreparedCommit) async throws(VolumeError) {
-        guard current({ $0.operations > prepared.operations }) else { return }
+    ///
+    /// - Returns: whether it is worth trying that; who goes on writing meanwhile has its turn later.
+    func makeAnew(_ prepared: PreparedCommit) async throws(VolumeError) -> Bool {
+        let isWorthIt = update { state in
+            guard state.operations > prepared.operations, state.madeAnew < 2 else { return false }
+            state.madeAnew += 1
+            return true
+        }
+        guard isWorthIt else {
+            update { $0.madeAnew = 0 }
+            return false
+        }
         let wasHeld = update { state in
             defer { state.leaseEnd = nil }
             return state.leaseEnd != nil
@@ -47,21 +57,28 @@ extension Volume {
         register.abandon()
         guard let record = await register.acquire() else { throw .closed }
         let base = current { $0.chain.record }
-        if record.sequence == base.sequence, record.sameValue(as: base) {
+        let isDropped = record.sequence == base.sequence && record.sameValue(as: base)
+        if isDropped {
             try await goingOn.withLock { () async throws(VolumeError) in
-                let chain = current { $0.chain }
-                try await redo(on: chain.record, chain.contents)
+                // As it was chosen: the chain here may name a checkpoint that no root has yet.
+                try await redo(on: base, try open(base))
             }
         } else if record.isMoved(from: base) {
+            // It is the base of the same commit, which comes again.
             adopt(record)
+            update { if wasHeld { $0.leaseEnd = register.leaseEnd } }
+            return false
         } else {
             try await goOn(from: record)
         }
-        update { if wasHeld { $0.leaseEnd = register.leaseEnd } }
+        // Only what the tree named once: a block that a seal is under way for is not named yet.
         let waiting = blocks.unflushed.map(\.id)
-        let named = try await runToEnd { (state) throws(Pause) in try state.named(among: waiting) }
-        let changes = current { $0.prepared?.blocks.map(\.id) ?? [] }
-        blocks.forget(waiting.filter { !named.contains($0) && !changes.contains($0) })
+        let unnamed = try await runToEnd { (state) throws(Pause) in
+            try state.unnamed(among: waiting.filter(state.adopted.contains))
+        }
+        blocks.forget(unnamed + (isDropped ? prepared.blocks.map(\.id) : []))
+        update { if wasHeld { $0.leaseEnd = register.leaseEnd } }
+        return true
     }
 
     /// T5: a commit whose outcome was not known may have been chosen before others came on top of it.
@@ -91,8 +108,10 @@ extension Volume {
             try await runToEnd { (state) throws(Pause) in
                 let chain = CommitChain(
                     record: record, contents: contents, changeBlocks: blocks,
-                    nextNumber: max(
-                        state.chain.nextNumber, (state.prepared?.contents.transaction.number ?? 0) + 1))
+                    nextNumber: 1
+                        + max(
+                            state.chain.nextNumber - 1, state.prepared?.contents.transaction.number ?? 0,
+                            contents.lastCommit(of: self.incarnation) ?? 0))
                 try state.beginRedo(on: contents, changes, chain, execution)
             }
             while try await runToEnd({ (state) throws(Pause) in try state.redoSome() }) {}
@@ -118,7 +137,7 @@ extension Volume {
             let copy = try await runToEnd { (state) throws(Pause) in
                 try state.redoAsCopy(of: inode, beside: place, by: caller)
             }
-            try await copyContents(of: inode, to: copy)
+            if let copy { try await copyContents(of: inode, to: copy) }
         }
     }
 

@@ -12,6 +12,8 @@ struct Redo {
     var execution: Reexecution
     /// The next entry of the log.
     var next = 0
+    /// Inode numbers that are left.
+    var numbers: Range<InodeNumber>
     /// Of the state that it starts from.
     let revision: UInt64
 
@@ -50,7 +52,7 @@ extension VolumeState {
         } catch {
             throw .node(error)
         }
-        redo = Redo(tree: tree, chain: chain, execution: execution, revision: revision)
+        redo = Redo(tree: tree, chain: chain, execution: execution, numbers: inodeNumbers, revision: revision)
     }
 
     /// Changes what is done again. It has one owner meanwhile, so that its tree changes in place.
@@ -90,23 +92,24 @@ extension VolumeState {
         }
     }
 
-    /// Makes the file that a whole other one is copied to; `nil` when that has no name here any more.
+    /// Makes what a whole other inode is copied to. Returns its number when it has contents that are to follow.
     mutating func redoAsCopy(
         of inode: InodeNumber, beside place: Place, by caller: Caller
-    ) throws(Pause) -> InodeNumber {
-        // The reserve is for this.
-        guard let copy = inodeNumbers.first else { throw .failed(.noSpace) }
+    ) throws(Pause) -> InodeNumber? {
         let number = operations
-        try withRedo { (redo, state) throws(Pause) in
+        return try withRedo { (redo, state) throws(Pause) in
+            // The reserve is for this.
+            guard let copy = redo.numbers.first else { throw .failed(.noSpace) }
             let source = Transaction(reading: state.tree, nodes: state.nodes)
             let execution = redo.execution
             let made = try redo.change(state.nodes) { (transaction) throws(Interruption) in
                 try execution.makeCopy(of: inode, beside: place, as: copy, from: source, by: caller, in: &transaction)
             }
-            redo.execution.note(copy: made, number: number, by: caller)
+            redo.execution.note(copy: made, copy, number: number, by: caller)
+            redo.numbers = copy + 1..<redo.numbers.upperBound
+            if case .makeNode(_, .regular, _, _, _)? = made.first { return copy }
+            return nil
         }
-        inodeNumbers = copy + 1..<inodeNumbers.upperBound
-        return copy
     }
 
     /// A block with chunks of a copy, from `first` on.
@@ -137,13 +140,12 @@ extension VolumeState {
         pending = redo.pending
         chain = redo.chain
         log = redo.execution.log
+        inodeNumbers = redo.numbers
         prepared = nil
         // It was planned for another root.
         membership = nil
         keepDirty(redo.execution.carried)
-        for inode in redo.execution.copied {
-            handles.expire(inode)
-        }
+        for inode in redo.execution.copied { expire(inode) }
         hasDropped = false
         redone += 1
         loads += 1
@@ -151,14 +153,24 @@ extension VolumeState {
         return noteAllForeign()
     }
 
-    /// Those that something in the tree refers to.
-    func named(among blocks: [BlockID]) throws(Pause) -> Set<BlockID> {
-        var named: Set<BlockID> = []
+    /// Those that nothing in the tree refers to.
+    func unnamed(among blocks: [BlockID]) throws(Pause) -> [BlockID] {
+        var unnamed: [BlockID] = []
         for block in blocks {
             let usage = try read { (transaction) throws(Interruption) in try transaction.usage(of: block) }
-            if let usage, usage.live > 0 { named.insert(block) }
+            if usage.map({ $0.live == 0 }) ?? true { unnamed.append(block) }
         }
-        return named
+        return unnamed
+    }
+
+    /// Whoever has it open here is told, and keeps no lock on it.
+    private mutating func expire(_ inode: InodeNumber) {
+        handles.expire(inode)
+        for space in [FileLockSpace.range, .whole] {
+            let place = LockTable.Place(space: space, inode: inode)
+            for lock in locks.locks(at: place) { locks.unlock(0...UInt64.max, of: lock.owner, at: place) }
+        }
+        grantLocks()
     }
 
     /// Drops all unsaved data but these chunks: the rest was being rewritten, or is in copies.
@@ -176,5 +188,6 @@ extension VolumeState {
         committedOperations = max(committedOperations, operations)
         log.forget(through: operations)
         prepared = nil
+        madeAnew = 0
     }
 }

@@ -131,7 +131,8 @@ extension Volume {
     func takeUpSetAside() async throws(VolumeError) {
         let path = SetAside.path(of: id, directories)
         let isDue = current { state in state.tookUpInVain.map { ContinuousClock.now - $0 > .seconds(60) } ?? true }
-        guard !options.readOnly, isDue, try SetAside.isThere(path), let aside = try SetAside.load(path) else { return }
+        // Two commits at once there must not be.
+        guard !options.readOnly, isDue, !current({ $0.hasUnsavedWork }), try SetAside.isThere(path), let aside = try SetAside.load(path) else { return }
         do throws(VolumeError) {
             try await takeUp(aside, path)
         } catch .refused(let refusal) where refusal.reason == .full {

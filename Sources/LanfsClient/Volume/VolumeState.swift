@@ -21,6 +21,10 @@ struct VolumeState {
     /// That under way, and how often it was done.
     var redo: Redo?
     var redone = 0
+    /// Blocks that the tree named since the commit before the last, and that were not stored then.
+    var adopted: Set<BlockID> = []
+    /// How often in a row a commit was made anew that did not fit.
+    var madeAnew = 0
     /// Grows with every change of the tree.
     private(set) var revision: UInt64 = 0
 

@@ -23,7 +23,10 @@ extension Transaction {
     /// These frames are referred to from now on. Runs that a file is given are counted by `putRun` itself; this is for
     /// nodes of the tree that a checkpoint wrote.
     public mutating func retain(_ frames: FrameRef, kind: BlockKind) throws(Interruption) {
-        var usage = try usage(of: frames.block) ?? BlockUsage(kind: kind, total: 0, live: 0)
+        let known = try usage(of: frames.block)
+        // It was about to be given up in this very commit.
+        if known == nil { remove(.dead(sequence: unknownSequence, frames.block)) }
+        var usage = known ?? BlockUsage(kind: kind, total: 0, live: 0)
         let (live, overflow) = usage.live.addingReportingOverflow(frames.length)
         guard !overflow else { throw .failed(.ioError) }
         usage.live = live

@@ -7,7 +7,9 @@ extension Transaction {
     public mutating func carry(
         _ chunks: Range<UInt64>, of inode: InodeNumber, from source: Transaction
     ) throws(Interruption) {
-        guard let old = try source.inodeIfPresent(inode), old.attributes.type == .regular else { return }
+        guard let old = try source.inodeIfPresent(inode), old.attributes.type == .regular,
+            try inodeIfPresent(inode) != nil
+        else { return }
         if chunks.contains(0), !old.inline.isEmpty { try putInline(inode, old.inline) }
         guard old.hasExtents else { return }
         for run in try source.runs(of: inode, old.generation, in: chunks, limit: .max) {

@@ -110,10 +110,24 @@ public struct Reexecution: Sendable {
             fates[inode] = fate
             if case .copied = fate { copied.append(inode) }
         }
-        if let (inode, chunks) = step.carried { carried[inode, default: []].append(chunks) }
+        if let (inode, chunks) = step.carried { carried[inode] = joined(carried[inode] ?? [], chunks) }
         if let entry = step.entry {
             log.append(entry.operation, number: entry.number, by: entry.caller, before: entry.before)
         }
+    }
+
+    /// Disjoint: what is carried twice would be given up the second time.
+    private func joined(_ ranges: [Range<UInt64>], _ new: Range<UInt64>) -> [Range<UInt64>] {
+        var whole = new
+        var others: [Range<UInt64>] = []
+        for range in ranges {
+            if range.overlaps(whole) || range.lowerBound == whole.upperBound || range.upperBound == whole.lowerBound {
+                whole = min(range.lowerBound, whole.lowerBound)..<max(range.upperBound, whole.upperBound)
+            } else {
+                others.append(range)
+            }
+        }
+        return others + [whole]
     }
 
     // MARK: Names
@@ -154,7 +168,7 @@ public struct Reexecution: Sendable {
         _ body: (inout Transaction) throws(Interruption) -> Void
     ) throws(Interruption) -> Step {
         guard let now = try transaction.find(place), now.inode == found.inode else { return Step() }
-        if case .unlink = entry.operation, now.version != found.version { return Step(conflict: .kept(place)) }
+        if case .unlink = entry.operation, isNewer(now, than: found) { return Step(conflict: .kept(place)) }
         return try whole(&transaction, body) ? done(entry, entry.operation) : Step(conflict: .kept(place))
     }
 
@@ -174,7 +188,10 @@ public struct Reexecution: Sendable {
         }
         var free = target
         // Only what was replaced here is replaced there.
-        if mode != .exchange, let there, there != replaced { free = try freePlace(at: target, in: transaction) }
+        if mode != .exchange, let there {
+            let isReplaced = replaced.map { there.inode == $0.inode && !isNewer(there, than: $0) } ?? false
+            if !isReplaced { free = try freePlace(at: target, in: transaction) }
+        }
         if try !transaction.isLivingDirectory(target.parent) { free = try freePlace(at: target, in: transaction) }
         let isDone = try whole(&transaction) { (transaction) throws(Interruption) in
             _ = try transaction.rename(
@@ -188,6 +205,12 @@ public struct Reexecution: Sendable {
         return step
     }
 
+    /// Somebody else has changed it. What was written here and is done again may differ in how it came about.
+    private func isNewer(_ now: Found, than found: Found) -> Bool {
+        if case .unchanged? = fates[now.inode] { return false }
+        return now.version != found.version
+    }
+
     // MARK: Contents and attributes
 
     private func changeFile(
@@ -199,7 +222,8 @@ public struct Reexecution: Sendable {
             step.fate = (inode, fate)
             // The copy will have it.
             if case .copied = fate { return Step(fate: (inode, .copied)) }
-            if let before = entry.before { step.entry?.before = before }
+            // It was deleted here afterwards or before, while it was open: it is not any more.
+            guard try transaction.inodeIfPresent(inode) != nil else { return Step() }
         }
         switch entry.operation {
         case .write(let inode, let range):
@@ -268,38 +292,53 @@ public struct Reexecution: Sendable {
         of inode: InodeNumber, beside place: Place, as copy: InodeNumber, from source: Transaction, by caller: Caller,
         in transaction: inout Transaction
     ) throws(Interruption) -> [Operation] {
-        let original = try source.inode(inode).attributes
+        let record = try source.inode(inode)
+        let original = record.attributes
         let isThere = try transaction.isLivingDirectory(place.parent)
         let free = try conflictPlace(beside: isThere ? place : Place(place.name, in: rootInode), in: transaction)
-        var operations: [Operation] = [
-            .makeNode(free, .regular, permissions: original.permissions, device: 0, copy)
-        ]
-        _ = try transaction.makeNode(
-            free.name, in: free.parent, type: .regular, permissions: original.permissions, inode: copy, by: caller)
+        var operations: [Operation] = []
+        switch original.type {
+        case .directory:
+            operations.append(.makeDirectory(free, permissions: original.permissions, copy))
+            _ = try transaction.makeDirectory(
+                free.name, in: free.parent, permissions: original.permissions, inode: copy, by: caller)
+        case .symlink:
+            operations.append(.makeSymlink(free, target: record.inline, copy))
+            _ = try transaction.makeSymlink(free.name, in: free.parent, to: record.inline, inode: copy, by: caller)
+        default:
+            operations.append(
+                .makeNode(free, original.type, permissions: original.permissions, device: original.device, copy))
+            _ = try transaction.makeNode(
+                free.name, in: free.parent, type: original.type, permissions: original.permissions,
+                device: original.device, inode: copy, by: caller)
+        }
         for name in try source.extendedAttributes(of: inode) {
             let value = try source.extendedAttribute(name, of: inode)
             try transaction.setExtendedAttribute(name, of: copy, to: value, mode: .any, by: caller)
             operations.append(.setExtendedAttribute(name, copy, value: value))
         }
         var changes = AttributeChanges()
-        changes.size = original.size
+        changes.size = original.type == .regular ? original.size : nil
         changes.user = original.user
         changes.group = original.group
         changes.permissions = original.permissions
         changes.accessed = original.accessed
         changes.modified = original.modified
         _ = try transaction.setAttributes(of: copy, to: changes, by: caller)
-        if original.size > 0 { operations.append(.write(copy, 0..<original.size)) }
+        if original.type == .regular, original.size > 0 { operations.append(.write(copy, 0..<original.size)) }
         operations.append(.setAttributes(copy, changes))
         _ = try settled(at: free, in: &transaction)
         return operations
     }
 
     /// Notes a copy that was made.
-    public mutating func note(copy operations: [Operation], number: UInt64, by caller: Caller) {
-        guard case .makeNode(let place, _, _, _, let inode)? = operations.first else { return }
-        fates[inode] = .unchanged
-        conflicts.append(.renamed(place))
+    public mutating func note(copy operations: [Operation], _ copy: InodeNumber, number: UInt64, by caller: Caller) {
+        fates[copy] = .unchanged
+        switch operations.first {
+        case .makeNode(let place, _, _, _, _), .makeDirectory(let place, _, _), .makeSymlink(let place, _, _):
+            conflicts.append(.renamed(place))
+        default: break
+        }
         for operation in operations { log.append(operation, number: number, by: caller) }
     }
 
