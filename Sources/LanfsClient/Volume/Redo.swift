@@ -20,22 +20,7 @@ struct Redo {
     mutating func change<Value>(
         _ nodes: NodeCache, _ body: (inout Transaction) throws(Interruption) -> Value
     ) throws(Pause) -> Value {
-        let value: Value
-        let changes: [Change]
-        do throws(Interruption) {
-            var transaction = Transaction(reading: tree, nodes: nodes)
-            value = try body(&transaction)
-            changes = transaction.changes
-        } catch {
-            throw Pause(error)
-        }
-        do throws(MissingNode) {
-            try tree.apply(changes, nodes: nodes)
-        } catch {
-            throw .node(error)
-        }
-        for change in changes { pending[change.key] = .some(change.value) }
-        return value
+        try tree.change(nodes, &pending, body)
     }
 }
 

@@ -135,22 +135,7 @@ struct VolumeState {
     mutating func changeUncounted<Value>(
         _ body: (inout Transaction) throws(Interruption) -> Value
     ) throws(Pause) -> Value {
-        let value: Value
-        let changes: [Change]
-        do throws(Interruption) {
-            var transaction = Transaction(reading: tree, nodes: nodes)
-            value = try body(&transaction)
-            changes = transaction.changes
-        } catch {
-            throw Pause(error)
-        }
-        // The transaction is gone here, so the tree is ours alone and changes in place.
-        do throws(MissingNode) {
-            try tree.apply(changes, nodes: nodes)
-        } catch {
-            throw .node(error)
-        }
-        for change in changes { pending[change.key] = .some(change.value) }
+        let value = try tree.change(nodes, &pending, body)
         revision += 1
         return value
     }
