@@ -74,10 +74,10 @@ let package = Package(
 
         // The loops that Tests/Benchmarks/run measures with.
         .executableTarget(name: "lanfs-benchmark", path: "Tests/Benchmarks/Helper", swiftSettings: swift),
-        // A client that Tests/Benchmarks/restart fills a server with, kills it, and waits for it.
+        // A client that Tests/Benchmarks/scale fills a server with.
         .executableTarget(
-            name: "lanfs-restart", dependencies: ["LanfsNetwork"] + nio, path: "Tests/Benchmarks/Restart",
-            swiftSettings: swift),
+            name: "lanfs-scale", dependencies: ["LanfsClient", "LanfsLocal", log, system] + nio,
+            path: "Tests/Benchmarks/Scale", swiftSettings: swift),
 
         .testTarget(name: "LanfsCryptoTests", dependencies: ["LanfsCrypto"], swiftSettings: swift),
         .testTarget(name: "LanfsLocalTests", dependencies: ["LanfsLocal", system], swiftSettings: swift),

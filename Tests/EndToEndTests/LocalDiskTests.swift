@@ -69,6 +69,30 @@ struct LocalDiskTests {
         }
     }
 
+    @Test("writing other bytes over the old ones again and again takes no more room than both")
+    func otherBytes() throws {
+        try onHost(serve: ["--capacity", "64M"]) { host in
+            try withFile(host("f"), O_RDWR | O_CREAT) { file in
+                var last: [UInt8] = []
+                for round in 0..<400 {
+                    last = randomBytes(32 * Self.chunk, seed: UInt64(round))
+                    try writeAll(file, last[...], at: 0)
+                }
+                try check(fsync(file))
+                try #require(try readFile(host("f")) == last)
+            }
+            // What does not fit still says so, at once and as often as it is tried.
+            try withFile(host("g"), O_RDWR | O_CREAT) { file in
+                let piece = randomBytes(1 << 20, seed: 1)
+                let refusal = failure { for round in 0..<100 { try writeAll(file, piece[...], at: round << 20) } }
+                try #require(refusal == .noSpace)
+                for _ in 0..<100 { try #require(failure { try writeAll(file, piece[...], at: 200 << 20) } == .noSpace) }
+            }
+            try check(unlink(host("g")))
+            try writeFile(host("h"), randomBytes(20 << 20, seed: 2))
+        }
+    }
+
     @Test("a directory that is removed while it is open is empty and without links, and goes when it is closed")
     func removedDirectory() throws {
         try onHost { host in

@@ -27,10 +27,12 @@ extension Volume {
         }
     }
 
-    /// Tells the servers which blocks no chosen root reaches any more (G8), once the commit that says so is chosen.
-    func freeDeadBlocks() async throws(VolumeError) {
+    /// Tells the servers which blocks no chosen root reaches any more (G8), once the commit that says so is chosen; some at
+    /// a time. Returns whether there were any.
+    @discardableResult
+    func freeDeadBlocks() async throws(VolumeError) -> Bool {
         let (chain, isWalked) = update { ($0.chain, $0.walkers > 0) }
-        guard !isWalked else { return }
+        guard !isWalked else { return false }
         let (dead, hold) = try await runToEnd { (state) throws(Pause) -> ([DeadBlock], RecoveryHold) in
             // What no chosen root says yet lets nothing go.
             guard !state.changesRecovery else { return ([], RecoveryHold(recovery: nil, isOpen: false, pinsRoots: false)) }
@@ -39,13 +41,14 @@ extension Volume {
                 return (dead, try transaction.recoveryHold(after: chain.contents.recoveries))
             }
         }
-        guard !dead.isEmpty else { return }
+        guard !dead.isEmpty else { return false }
         // What is held back is left to the audit, which knows what else may reach it.
         let free = dead.filter { hold.allowsFreeing(made: $0.made) }.map(\.block)
         if !free.isEmpty { try await blocks.free(free, gcEpoch: chain.record.gcEpoch) }
         try await runToEnd { (state) throws(Pause) in
             try state.changeUncounted { (transaction) throws(Interruption) in transaction.forgetDead(dead) }
         }
+        return true
     }
 }
 

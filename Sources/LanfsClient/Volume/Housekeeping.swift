@@ -62,20 +62,36 @@ extension Volume {
     func tidyUpAtTheEnd() async {
         guard register.isHeld else { return }
         do throws(VolumeError) {
-            while try await !reapTrimmed() {}
-            if case .failure(let errno) = await commitHousekeeping() { throw .failed(errno) }
-            try await freeDeadBlocks()
+            try await freeAllThatDied()
         } catch {
             log.debug("what was deleted is freed by a later session: \(error)")
         }
     }
 
-    /// Asks the servers how much room is left.
-    func refreshRoom() async throws(VolumeError) {
+    /// D7: as far as is known the next write does not fit. But what died since the servers were asked may have made room:
+    /// one megabyte that is written again and again takes another one on them each time, until a commit lets go of it.
+    func findSpace() async throws(VolumeError) {
+        try await findingSpace.withLock { () async throws(VolumeError) in
+            // Another write's search may have said it already.
+            guard current({ !$0.room.isExact }) else { return }
+            try await freeAllThatDied()
+            try await refreshRoom(isExact: true)
+        }
+    }
+
+    private func freeAllThatDied() async throws(VolumeError) {
+        while try await !reapTrimmed() {}
+        if case .failure(let errno) = await commitHousekeeping() { throw .failed(errno) }
+        while try await freeDeadBlocks() {}
+    }
+
+    /// Asks the servers how much room is left. `isExact`: as ``Room/isExact``, up to now.
+    func refreshRoom(isExact: Bool = false) async throws(VolumeError) {
         let status = try await blocks.status()
         let sent = blocks.outstandingBytes
         update { state in
-            state.room.learn(capacity: status.capacity, free: status.free, outstanding: sent + state.dirtyBytes)
+            state.room.learn(
+                capacity: status.capacity, free: status.free, outstanding: sent + state.dirtyBytes, isExact: isExact)
             state.room.usedByVolume = status.usedByVolume
         }
     }

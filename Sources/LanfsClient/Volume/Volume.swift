@@ -33,6 +33,8 @@ public final class Volume: Sendable {
     let leaseLock = AsyncLock()
     /// One reservation of inode numbers at a time (T4).
     let reserving = AsyncLock()
+    /// Held while room on full servers is looked for.
+    let findingSpace = AsyncLock()
     /// One attempt at a time to go on from another client's root (L6).
     let goingOn = AsyncLock()
     let isClosed = Atomic<Bool>(false)
@@ -166,6 +168,7 @@ public final class Volume: Sendable {
         case .frames(let frames): try await loadFrames(frames)
         case .lease: try await acquireLease()
         case .room: try await makeRoom()
+        case .space: try await findSpace()
         case .inodes: try await reserveInodeNumbers()
         }
     }

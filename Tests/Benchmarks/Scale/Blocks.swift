@@ -1,46 +1,31 @@
-import Glibc
 import LanfsCrypto
 import LanfsNetwork
 import LanfsProtocol
 import NIOCore
-import NIOPosix
 import Synchronization
 
-/// How long a server that was killed with -9 takes to answer for its blocks again.
-///
-///     lanfs-restart LANFS FOLDER BLOCKS [ROUNDS]
-///
-/// Starts `LANFS serve` on FOLDER, stores BLOCKS blocks of 64 bytes there over the wire, as any client does, and flushes.
-/// Then, ROUNDS times (3), kills the server with -9, starts it again, and prints the time from the start of the process
-/// until the last block was read back, and how many seconds of it the server computed. Nothing is asserted by time.
-@main
-enum Main {
-    static func main() async {
-        do {
-            let words = CommandLine.arguments
-            guard words.count >= 4, let count = Int(words[3]), let rounds = Int(words.count > 4 ? words[4] : "3") else {
-                throw Failure("usage: lanfs-restart LANFS FOLDER BLOCKS [ROUNDS]")
-            }
-            let key = VolumeKey.generate()
-            let pins = Memory()
-            let server = try ServerProcess(words[1], folder: words[2])
-            defer { server.end() }
-            let last = try await fill(try await server.open(key, pins), count)
-            print("\(count) blocks stored")
-            for _ in 0..<rounds {
-                server.end()
-                let start = ContinuousClock.now
-                try server.start()
-                let connection = try await server.open(key, pins)
-                let reply = try await connection.call(.get(block: last, offset: 0, length: 0))
-                guard case .block = reply.response else { throw Failure("the last block is lost") }
-                print("answers after \(start.duration(to: .now)), of which it computed \(server.computed)")
-                connection.close()
-            }
-        } catch {
-            let line = Array("lanfs-restart: \(error)\n".utf8)
-            _ = write(STDERR_FILENO, line, line.count)
-            exit(1)
+/// A server with so many blocks of 64 bytes that it matters: how long it takes to answer for them again after it was killed
+/// with -9, from the start of its process until the last block was read back, and how many seconds of it it computed.
+struct Blocks {
+    private let server: ServerProcess
+    private let key = VolumeKey.generate()
+    private let pins = Memory()
+    private static let rounds = 3
+
+    init(_ server: ServerProcess) { self.server = server }
+
+    func run(_ count: Int) async throws {
+        let last = try await Self.fill(try await server.open(key, pins), count)
+        print("\(count) blocks stored")
+        for _ in 0..<Self.rounds {
+            server.end()
+            let start = ContinuousClock.now
+            try server.start()
+            let connection = try await server.open(key, pins)
+            let reply = try await connection.call(.get(block: last, offset: 0, length: 0))
+            guard case .block = reply.response else { throw Failure("the last block is lost") }
+            print("answers after \(start.duration(to: .now)), of which it computed \(server.computed)")
+            connection.close()
         }
     }
 
@@ -84,13 +69,9 @@ private final class Refusals: Sendable {
     }
 }
 
-private final class Memory: Pins {
+/// Pins for as long as this process runs.
+final class Memory: Pins {
     private let pins = Mutex<[ServerID: Pin]>([:])
     func pin(of server: ServerID) -> Pin? { pins.withLock { $0[server] } }
     func keep(_ pin: Pin) { pins.withLock { $0[pin.server] = pin } }
-}
-
-struct Failure: Error, CustomStringConvertible {
-    let description: String
-    init(_ description: String) { self.description = description }
 }

@@ -7,7 +7,7 @@ import NIOPosix
 /// `lanfs serve` on a folder and a port of this machine that nobody else uses.
 final class ServerProcess {
     private let arguments: [String]
-    private let port: Int
+    let port: Int
     private var process: pid_t = 0
 
     init(_ program: String, folder: String) throws {
@@ -65,6 +65,19 @@ final class ServerProcess {
         let fields = words.split(separator: ")").last?.split(separator: " ") ?? []
         guard fields.count > 12, let user = Double(fields[11]), let system = Double(fields[12]) else { return 0 }
         return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
+    }
+
+    /// MiB of memory that it had at most.
+    var peakMemory: Int {
+        guard let file = fopen("/proc/\(process)/status", "r") else { return 0 }
+        defer { fclose(file) }
+        var line = [CChar](repeating: 0, count: 256)
+        while fgets(&line, 256, file) != nil {
+            let words = line.withUnsafeBytes { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+                .split(whereSeparator: \.isWhitespace)
+            if words.first == "VmHWM:", words.count > 1, let kilobytes = Int(words[1]) { return kilobytes >> 10 }
+        }
+        return 0
     }
 
     private static func freePort() throws -> Int {
