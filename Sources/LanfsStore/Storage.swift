@@ -6,10 +6,11 @@ public protocol BlockStorage: Sendable {
     func contains(_ id: BlockID) -> Bool
     func locate(_ id: BlockID) throws(StoreError) -> BlockLocation?
     func confirm(_ location: BlockLocation) -> Bool
-    func read(_ id: BlockID, offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(StoreError)
+    func read(_ id: BlockID, offset: Int, into buffer: UnsafeMutableRawBufferPointer, once: Bool) throws(StoreError)
     func readAtOnce(_ id: BlockID, offset: Int, into buffer: UnsafeMutableRawBufferPointer) -> Bool
-    func put(_ id: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64, from source: BlockStore.BlockSource)
-        throws(StoreError) -> BlockStore.PutOutcome
+    func put(
+        _ id: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64, from source: BlockStore.BlockSource, once: Bool
+    ) throws(StoreError) -> BlockStore.PutOutcome
     func mark() -> FlushMark
     func flush(_ mark: inout FlushMark) throws(StoreError)
     func touch(_ ids: [BlockID], gcEpoch: UInt64) throws(StoreError) -> [BlockID]

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import Synchronization
 import SystemPackage
 
 /// The only file of this room that makes system calls, beside `PairedWriter.swift`; `errno` becomes a typed error here.
@@ -8,6 +9,8 @@ import SystemPackage
 final class OpenFile: Sendable {
     let descriptor: Int32
     let path: FilePath
+    /// The kernel or the file system has no transfers that leave nothing in the page cache.
+    let lacksPassing = Atomic<Bool>(false)
 
     init(_ path: FilePath, _ flags: Int32, action: String = "open") throws(StoreError) {
         let descriptor = retrying { path.withPlatformString { open($0, flags | O_CLOEXEC, 0o600) } }
@@ -24,12 +27,26 @@ final class OpenFile: Sendable {
         return (UInt64(max(0, information.st_size)), UInt64(max(0, information.st_blocks)) * 512)
     }
 
+    /// `body` with the flags of a transfer that leaves nothing in the page cache, if it is one and there are such, else
+    /// with none.
+    private func passing(_ once: Bool, _ body: (Int32) -> Int) -> Int {
+        if once, !lacksPassing.load(ordering: .relaxed) {
+            let result = retrying { body(LANFS_RWF_DONTCACHE) }
+            if result >= 0 || errno != EOPNOTSUPP { return result }
+            lacksPassing.store(true, ordering: .relaxed)
+        }
+        return retrying { body(0) }
+    }
+
     /// Reads until `buffer` is full or the file ends; how many bytes came.
-    func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(StoreError) -> Int {
+    ///
+    /// - Parameter once: nobody is expected to read it again soon; what is not in the page cache does not stay there.
+    func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer, once: Bool = false) throws(StoreError) -> Int {
         var done = 0
         while done < buffer.count {
-            let count = retrying {
-                pread(descriptor, buffer.baseAddress?.advanced(by: done), buffer.count - done, off_t(offset) + done)
+            let count = passing(once) { flags in
+                var rest = iovec(iov_base: buffer.baseAddress?.advanced(by: done), iov_len: buffer.count - done)
+                return preadv2(descriptor, &rest, 1, off_t(offset) + done, flags)
             }
             guard count >= 0 else { throw .last("read", path) }
             if count == 0 { break }
@@ -84,14 +101,16 @@ final class OpenFile: Sendable {
     }
 
     /// Header and body in one call, so that a record costs one system call and no copy.
+    ///
+    /// - Parameter once: as for `read`.
     func write(
-        _ header: UnsafeRawBufferPointer, _ body: UnsafeRawBufferPointer, at offset: UInt64
+        _ header: UnsafeRawBufferPointer, _ body: UnsafeRawBufferPointer, at offset: UInt64, once: Bool
     ) throws(StoreError) {
         let written = withUnsafeTemporaryAllocation(of: iovec.self, capacity: 2) { vectors in
             vectors[0] = iovec(
                 iov_base: UnsafeMutableRawPointer(mutating: header.baseAddress), iov_len: header.count)
             vectors[1] = iovec(iov_base: UnsafeMutableRawPointer(mutating: body.baseAddress), iov_len: body.count)
-            return retrying { pwritev(descriptor, vectors.baseAddress, 2, off_t(offset)) }
+            return passing(once) { pwritev2(descriptor, vectors.baseAddress, 2, off_t(offset), $0) }
         }
         guard written >= 0 else { throw .last("write", path) }
         if written < header.count {

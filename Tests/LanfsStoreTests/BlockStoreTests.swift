@@ -35,6 +35,38 @@ struct BlockStoreTests {
         #expect(store.has(block))
     }
 
+    @Test("what passes once comes back as well, and leaves the page cache to others")
+    func once() throws {
+        let folder = try TemporaryFolder()
+        let store = try BlockStore.open(folder.path)
+        let blocks = (0..<20 as Range<UInt64>).map { TestBlock($0, size: 600_000 + Int($0)) }
+        for block in blocks {
+            _ = try block.bytes.withUnsafeBytes { try store.put(block.id, $0, gcEpoch: 1, from: .client, once: true) }
+        }
+        try store.flush()
+        let file = try #require(try store.locate(blocks[0].id)).file
+        func atOnce(_ block: TestBlock) -> Bool {
+            var bytes = [UInt8](repeating: 0, count: 4096)
+            return bytes.withUnsafeMutableBytes { store.readAtOnce(block.id, offset: 300_000, into: $0) }
+        }
+        func readOnce(_ block: TestBlock) throws -> [UInt8] {
+            var bytes = [UInt8](repeating: 0, count: block.bytes.count)
+            try bytes.withUnsafeMutableBytes { try store.read(block.id, offset: 0, into: $0, once: true) }
+            return bytes
+        }
+        if file.lacksPassing.load(ordering: .relaxed) {
+            print("that the page cache is left alone is not tested: this kernel has no RWF_DONTCACHE for /tmp")
+        } else {
+            #expect(blocks.filter(atOnce).count < blocks.count / 2)
+        }
+        for block in blocks { #expect(try readOnce(block) == block.bytes) }
+        for block in blocks { #expect(store.has(block)) }
+        // What was there before stays: somebody else reads it again.
+        let before = blocks.filter(atOnce).count
+        for block in blocks { #expect(try readOnce(block) == block.bytes) }
+        #expect(blocks.filter(atOnce).count >= before)
+    }
+
     static let sizes = [
         0, 1, 4023, 4024, 4025, 8191, 8192, 8193, Limits.sealedChunkSize, (1 << 20) - 1, 1 << 20, Limits.blockSize,
     ]

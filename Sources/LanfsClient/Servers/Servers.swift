@@ -15,6 +15,8 @@ final class Servers: Sendable {
         let pins: ServerPins
         let eventLoop: any EventLoop
         let surroundings: Surroundings
+        /// As in `Request.open`.
+        var once = false
         let log: Logger
     }
 
@@ -172,7 +174,7 @@ final class Servers: Sendable {
     /// Every connection begins with the proof of the volume's key.
     func opened(_ connection: RPCConnection) async throws(NetworkError) {
         let proof = setting.key.signingKey.sign(sessionProof(handshakeHash: connection.handshakeHash))
-        let reply = try await connection.call(.open(volume: setting.volume, proof: proof))
+        let reply = try await connection.call(.open(volume: setting.volume, proof: proof, once: setting.once))
         if case .refused(let refusal) = reply.response {
             throw .refused(server: connection.address, reason: refusal.detail)
         }

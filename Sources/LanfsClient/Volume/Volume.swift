@@ -179,6 +179,8 @@ public struct VolumeOptions: Sendable {
     /// Bytes of memory for tree nodes and file data together.
     public var memory: Int = 256 << 20
     public var readOnly = false
+    /// Files are copied from their first byte to their last: servers need not keep long ones in their page cache.
+    public var once = false
     /// How long an operation waits for servers that are away; `nil` is for ever.
     public var timeout: Duration?
     /// R: the copies of each block, as soon as there are as many servers; `nil` leaves it as it is, and makes it 2 in a

@@ -8,19 +8,15 @@ extension ServedVolume {
     /// Stores the block and passes it on, at the same time. `stored` runs on a worker when it is stored here or refused;
     /// `answer` once when that is so and the others have answered, with those that did not take it.
     func pass(
-        _ order: CopyOrder, _ payload: ByteBuffer, to servers: [ServerID],
+        _ order: CopyOrder, _ payload: ByteBuffer, to servers: [ServerID], once: Bool,
         stored: @escaping @Sendable (Refusal?) -> Void, answer: @escaping @Sendable ([ServerID]) -> Void
     ) {
         let halves = TwoHalves(answer)
         members.context.threads.work { [self] in
             members.pass(order, payload, to: servers) { halves.arrived($0) }
-            switch payload.withUnsafeReadableBytes({ store(order.block, $0, gcEpoch: order.gcEpoch) }) {
-            case .success:
-                stored(nil)
-                halves.arrived([])
-            case .failure(let refusal):
+            store(order.block, payload, gcEpoch: order.gcEpoch, once: once) { [self] refusal in
                 stored(refusal)
-                halves.arrived([members.context.server])
+                halves.arrived(refusal == nil ? [] : [members.context.server])
             }
         }
     }

@@ -43,15 +43,19 @@ final class VolumeSession: OpenSession {
         var mark: FlushMark
     }
 
-    private static let smallPut = 64 << 10
-
     private let volume: ServedVolume
     private let connection: ServerConnection
     private let volumes: Volumes
     private let threads: DiskThreads
     private let state: Mutex<State>
+    /// What of a transfer the page cache may keep: a file of this size may well be wanted again.
+    private static let keptOfTransfer = 64 << 20
+    private let once: Bool
+    private let transferred = Atomic<Int>(0)
 
-    init(_ volume: ServedVolume, connection: ServerConnection, volumes: Volumes, threads: DiskThreads) {
+    /// `once`: as in `Request.open`.
+    init(_ volume: ServedVolume, connection: ServerConnection, volumes: Volumes, threads: DiskThreads, once: Bool) {
+        self.once = once
         self.volume = volume
         self.connection = connection
         self.volumes = volumes
@@ -94,17 +98,32 @@ final class VolumeSession: OpenSession {
 
     // MARK: Blocks
 
+    /// Counts the bytes of a long block; whether it belongs to a transfer that is too long for the page cache.
+    private func isPassing(_ bytes: Int) -> Bool {
+        once && transferred.add(bytes, ordering: .relaxed).newValue > Self.keptOfTransfer
+    }
+
     private func put(_ block: BlockID, _ payload: ByteBuffer, gcEpoch: UInt64, id: RequestID) {
+        let isShort = payload.readableBytes <= ServedVolume.shortWrite
         let (put, isFirst) = state.withLock { state -> (Put, Bool) in
             let put = Put(block: block, payload: payload, gcEpoch: gcEpoch, id: id, number: state.order.began())
-            guard payload.readableBytes <= Self.smallPut else { return (put, false) }
+            guard isShort else { return (put, false) }
             state.gathered.append(put)
             return (put, state.gathered.count == 1)
         }
-        if payload.readableBytes > Self.smallPut {
-            threads.work { self.carryOut([put]) }
+        if !isShort {
+            threads.work { self.carryOutLong(put) }
         } else if isFirst {
             connection.eventLoop.execute { self.startGathered() }
+        }
+    }
+
+    private func carryOutLong(_ put: Put) {
+        let once = isPassing(put.payload.readableBytes)
+        volume.store(put.block, put.payload, gcEpoch: put.gcEpoch, once: once) { [self] refusal in
+            // A flush does not keep the worker, who may have more to write.
+            carryOut(state.withLock { $0.order.finished(put.number, refusal) })
+            connection.reply(put.id, refusal.map { .refused($0) } ?? .done)
         }
     }
 
@@ -137,8 +156,9 @@ final class VolumeSession: OpenSession {
     /// The next server gets it while this one stores it.
     private func pass(_ order: CopyOrder, _ payload: ByteBuffer, to servers: [ServerID], id: RequestID) {
         let number = state.withLock { $0.order.began() }
-        volume.pass(order, payload, to: servers) { refusal in
-            self.carryOut(self.state.withLock { $0.order.finished(number, refusal) }, onWorker: true)
+        let isShort = payload.readableBytes <= ServedVolume.shortWrite
+        volume.pass(order, payload, to: servers, once: isPassing(payload.readableBytes)) { refusal in
+            self.carryOut(self.state.withLock { $0.order.finished(number, refusal) }, onWorker: isShort)
         } answer: { [connection] failed in
             connection.reply(id, failed.isEmpty ? .done : .passed(failed: failed))
         }
@@ -148,9 +168,10 @@ final class VolumeSession: OpenSession {
         if let bytes = volume.readAtOnce(block, offset: offset, length: length) {
             return connection.reply(id, .block(length: UInt32(bytes.readableBytes)), payload: bytes)
         }
+        let once = isPassing(length == 0 ? Limits.blockSize : length)
         threads.work { [connection, volume] in
             do throws(StoreError) {
-                let bytes = try volume.read(block, offset: offset, length: length)
+                let bytes = try volume.read(block, offset: offset, length: length, once: once)
                 connection.reply(id, .block(length: UInt32(bytes.readableBytes)), payload: bytes)
             } catch {
                 volume.failures.report(error, "reading a block")

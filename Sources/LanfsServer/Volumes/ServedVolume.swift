@@ -14,7 +14,10 @@ final class ServedVolume: Sendable {
     let register: RegisterLane
     let failures: DiskFailures
     let members: VolumeMembers
+    private let longWrites = SerialWork()
     private let allocator = ByteBufferAllocator()
+    /// Longer blocks are written in turn.
+    static let shortWrite = 64 << 10
 
     init(_ id: VolumeID, blocks: BlockStore, register: RegisterLane, members: VolumeMembers, failures: DiskFailures) {
         self.id = id
@@ -27,7 +30,7 @@ final class ServedVolume: Sendable {
     /// A range of a block, read from the file straight into the buffer that is sent; `length` 0 means all from
     /// `offset` on. Not by `sendfile`, although a lone read from the page cache is a third quicker that way: bytes that
     /// are not there yet would stop the event loop until the disk has found them.
-    func read(_ block: BlockID, offset: Int, length: Int) throws(StoreError) -> ByteBuffer {
+    func read(_ block: BlockID, offset: Int, length: Int, once: Bool) throws(StoreError) -> ByteBuffer {
         var length = length
         if length == 0 {
             guard let location = try blocks.locate(block) else { throw .notFound(block) }
@@ -41,7 +44,8 @@ final class ServedVolume: Sendable {
         var failure: StoreError?
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: length) { memory in
             do throws(StoreError) {
-                try blocks.read(block, offset: offset, into: UnsafeMutableRawBufferPointer(rebasing: memory[..<length]))
+                try blocks.read(
+                    block, offset: offset, into: UnsafeMutableRawBufferPointer(rebasing: memory[..<length]), once: once)
                 return length
             } catch {
                 failure = error
@@ -64,13 +68,35 @@ final class ServedVolume: Sendable {
         return count == 0 ? nil : buffer
     }
 
-    /// Blocks the thread.
+    /// Stores a short block, or says why not. Blocks the thread.
     func store(
         _ block: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64
     ) -> Result<BlockStore.PutOutcome, Refusal> {
         if let refusal = refuse(bytes, as: block) { return .failure(refusal) }
+        return write(block, bytes, gcEpoch: gcEpoch, once: false)
+    }
+
+    /// As `store`, for a block of any length: many long ones at once keep one worker busy with writing and leave the others
+    /// for hashes and reads. `stored` runs on a worker, this one or another.
+    func store(
+        _ block: BlockID, _ payload: ByteBuffer, gcEpoch: UInt64, once: Bool,
+        stored: @escaping @Sendable (Refusal?) -> Void
+    ) {
+        if let refusal = payload.withUnsafeReadableBytes({ refuse($0, as: block) }) { return stored(refusal) }
+        let put: @Sendable () -> Void = { [self] in
+            switch payload.withUnsafeReadableBytes({ write(block, $0, gcEpoch: gcEpoch, once: once) }) {
+            case .success: stored(nil)
+            case .failure(let refusal): stored(refusal)
+            }
+        }
+        if payload.readableBytes > Self.shortWrite { longWrites.run(put) } else { put() }
+    }
+
+    private func write(
+        _ block: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64, once: Bool
+    ) -> Result<BlockStore.PutOutcome, Refusal> {
         do throws(StoreError) {
-            return .success(try blocks.put(block, bytes, gcEpoch: gcEpoch, from: .client))
+            return .success(try blocks.put(block, bytes, gcEpoch: gcEpoch, from: .client, once: once))
         } catch {
             failures.report(error, "storing a block")
             return .failure(Refusal(error))

@@ -223,12 +223,14 @@ extension BlockStore {
     }
 
     /// Writes a record into its place, with no lock held.
-    func write(_ header: RecordHeader, _ body: UnsafeRawBufferPointer, at place: Place) throws(StoreError) {
+    func write(
+        _ header: RecordHeader, _ body: UnsafeRawBufferPointer, at place: Place, once: Bool
+    ) throws(StoreError) {
         let encoded = header.encode(volume: volume, hash: hash)
         var failure: StoreError?
         encoded.withUnsafeBytes { encoded in
             do throws(StoreError) {
-                try place.file.write(encoded, body, at: place.offset)
+                try place.file.write(encoded, body, at: place.offset, once: once)
             } catch {
                 failure = error
             }

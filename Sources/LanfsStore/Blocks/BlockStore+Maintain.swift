@@ -215,7 +215,7 @@ extension BlockStore {
             page: UInt32(place.offset / Layout.page))
         var failure: StoreError?
         bytes.withUnsafeBytes { bytes in
-            do throws(StoreError) { try write(header, bytes, at: place) } catch { failure = error }
+            do throws(StoreError) { try write(header, bytes, at: place, once: false) } catch { failure = error }
         }
         if let failure { throw failure }
         if state.withLock({ $0.moved(header, from: entry) }) { moved(header.span) }

@@ -159,14 +159,16 @@ public final class BlockStore: Sendable {
     }
 
     /// Fills `buffer` with the block's bytes from `offset` on.
+    ///
+    /// - Parameter once: nobody is expected to read them again soon, so that they need not stay in the page cache.
     public func read(
-        _ id: BlockID, offset: Int = 0, into buffer: UnsafeMutableRawBufferPointer
+        _ id: BlockID, offset: Int = 0, into buffer: UnsafeMutableRawBufferPointer, once: Bool = false
     ) throws(StoreError) {
         while let location = try locate(id) {
             guard offset >= 0, offset <= location.length, buffer.count <= location.length - offset else {
                 throw .outOfRange(id, offset: offset, length: buffer.count, blockLength: location.length)
             }
-            let count = try location.file.read(at: UInt64(location.fileOffset) + UInt64(offset), into: buffer)
+            let count = try location.file.read(at: UInt64(location.fileOffset) + UInt64(offset), into: buffer, once: once)
             guard confirm(location) else { continue }
             guard count == buffer.count else {
                 throw .damaged(path: location.file.path, reason: "it ends within block \(id)")
@@ -220,7 +222,7 @@ public final class BlockStore: Sendable {
 
     @discardableResult
     public func put(
-        _ id: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64, from source: BlockSource
+        _ id: BlockID, _ bytes: UnsafeRawBufferPointer, gcEpoch: UInt64, from source: BlockSource, once: Bool = false
     ) throws(StoreError) -> PutOutcome {
         guard bytes.count <= Limits.blockSize else { throw .tooLong(length: bytes.count, limit: Limits.blockSize) }
         guard gcEpoch <= BlockStore.epochLimit else { throw .epochTooHigh(gcEpoch) }
@@ -241,7 +243,7 @@ public final class BlockStore: Sendable {
                 let header = RecordHeader(
                     id: id, gcEpoch: gcEpoch, length: UInt32(bytes.count), segment: place.segment,
                     page: UInt32(place.offset / Layout.page))
-                try write(header, bytes, at: place)
+                try write(header, bytes, at: place, once: once)
                 let outcome = state.withLock { $0.add(header) }
                 if place.closedAnother { sealQuietly() }
                 switch outcome {
