@@ -79,7 +79,7 @@ struct LocalDiskTests {
                     try writeAll(file, last[...], at: 0)
                 }
                 try check(fsync(file))
-                try #require(try readFile(host("f")) == last)
+                try #require(try contents(host("f")) == last)
             }
             // What does not fit still says so, at once and as often as it is tried.
             try withFile(host("g"), O_RDWR | O_CREAT) { file in

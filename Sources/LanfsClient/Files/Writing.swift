@@ -25,7 +25,7 @@ extension VolumeState {
             let base = chunk == first ? firstBase.count : chunk == last ? lastBase.count : 0
             return sum + (dirty[inode]?.growth(to: stop, of: chunk, base: base) ?? max(stop, base))
         }
-        guard growth == 0 || room.has(growth) else { throw room.isExact ? .failed(.noSpace) : .space }
+        guard growth == 0 || room.has(growth) else { throw .space }
         let before = try versionBefore(changing: inode)
         try execute(by: caller, before: before) { (transaction) throws(Interruption) in
             _ = try transaction.noteWrite(inode, range: offset..<end, by: caller)

@@ -72,10 +72,8 @@ extension Volume {
     /// one megabyte that is written again and again takes another one on them each time, until a commit lets go of it.
     func findSpace() async throws(VolumeError) {
         try await findingSpace.withLock { () async throws(VolumeError) in
-            // Another write's search may have said it already.
-            guard current({ !$0.room.isExact }) else { return }
             try await freeAllThatDied()
-            try await refreshRoom(isExact: true)
+            try await refreshRoom()
         }
     }
 
@@ -85,13 +83,12 @@ extension Volume {
         while try await freeDeadBlocks() {}
     }
 
-    /// Asks the servers how much room is left. `isExact`: as ``Room/isExact``, up to now.
-    func refreshRoom(isExact: Bool = false) async throws(VolumeError) {
+    /// Asks the servers how much room is left.
+    func refreshRoom() async throws(VolumeError) {
         let status = try await blocks.status()
         let sent = blocks.outstandingBytes
         update { state in
-            state.room.learn(
-                capacity: status.capacity, free: status.free, outstanding: sent + state.dirtyBytes, isExact: isExact)
+            state.room.learn(capacity: status.capacity, free: status.free, outstanding: sent + state.dirtyBytes)
             state.room.usedByVolume = status.usedByVolume
         }
     }

@@ -15,7 +15,8 @@ enum Pause: Error {
     case lease
     /// Memory for more unsaved data: wait until some of it is on the servers.
     case room
-    /// Room on the servers: wait until what died since they were asked is free, and they said what there is.
+    /// Room on the servers: wait until what died since they were asked is free, and they said what there is. What still
+    /// does not fit then fails with ENOSPC.
     case space
     /// A range of inode numbers to take new ones from (T4).
     case inodes

@@ -120,9 +120,10 @@ public final class Volume: Sendable {
         _ body: @Sendable (inout VolumeState) throws(Pause) -> Value, after pause: Pause
     ) async -> Result<Value, Errno> {
         var pause = pause
+        var isLastTry = false
         while true {
             do throws(VolumeError) {
-                try await resolve(pause)
+                try await resolve(pause, &isLastTry)
             } catch {
                 // The file system's own answers are nobody's trouble.
                 if case .failed = error {} else { log.error("\(error)") }
@@ -151,24 +152,30 @@ public final class Volume: Sendable {
     func runToEnd<Value: Sendable>(
         _ body: @Sendable (inout VolumeState) throws(Pause) -> Value
     ) async throws(VolumeError) -> Value {
+        var isLastTry = false
         while true {
             switch attempt(body) {
             case .success(let value): return value
             case .failure(.failed(let errno)): throw .failed(errno)
-            case .failure(let pause): try await resolve(pause)
+            case .failure(let pause): try await resolve(pause, &isLastTry)
             }
         }
     }
 
     /// Brings what a paused operation waits for.
-    private func resolve(_ pause: Pause) async throws(VolumeError) {
+    ///
+    /// - Parameter isLastTry: room on the servers was looked for already, once for each operation.
+    private func resolve(_ pause: Pause, _ isLastTry: inout Bool) async throws(VolumeError) {
         switch pause {
         case .failed(let errno): throw .failed(errno)
         case .node(let missing): try await loadNode(missing)
         case .frames(let frames): try await loadFrames(frames)
         case .lease: try await acquireLease()
         case .room: try await makeRoom()
-        case .space: try await findSpace()
+        case .space:
+            if isLastTry { throw .failed(.noSpace) }
+            try await findSpace()
+            isLastTry = true
         case .inodes: try await reserveInodeNumbers()
         }
     }

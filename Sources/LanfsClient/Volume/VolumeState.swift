@@ -204,9 +204,6 @@ struct Room {
     private(set) var free: UInt64 = .max
     /// Acknowledged or sent since they said so.
     private(set) var promised: UInt64 = 0
-    /// Nothing was promised since they said so, and all that died before was free by then: what does not fit now, does not
-    /// fit.
-    private(set) var isExact = false
 
     /// Bytes that applications may still use.
     var left: UInt64 {
@@ -219,17 +216,12 @@ struct Room {
         return free == .max || taken <= free
     }
 
-    mutating func promise(_ bytes: Int) {
-        guard bytes > 0 else { return }
-        promised += UInt64(bytes)
-        isExact = false
-    }
+    mutating func promise(_ bytes: Int) { promised += UInt64(max(0, bytes)) }
 
-    /// `outstanding`: acknowledged bytes that the servers do not hold yet. `isExact`: nothing is dead and not freed.
-    mutating func learn(capacity: UInt64, free: UInt64, outstanding: Int, isExact: Bool) {
+    /// `outstanding`: acknowledged bytes that the servers do not hold yet.
+    mutating func learn(capacity: UInt64, free: UInt64, outstanding: Int) {
         self.capacity = capacity
         self.free = free
-        self.isExact = isExact && outstanding == 0
         promised = UInt64(max(0, outstanding))
     }
 }
