@@ -31,6 +31,7 @@ struct Prepared: Sendable {
         var options = StoreDirectory.Options()
         options.capacity = configuration.capacity ?? .max
         options.blocks.quarantine = configuration.quarantine
+        options.blocks.background = { threads.flush($0) }
         let directory: StoreDirectory
         do throws(StoreError) {
             // The lock comes first: two servers must not make an identity at the same time.

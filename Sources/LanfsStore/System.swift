@@ -41,7 +41,9 @@ final class OpenFile: Sendable {
     /// Reads until `buffer` is full or the file ends; how many bytes came.
     ///
     /// - Parameter once: nobody is expected to read it again soon; what is not in the page cache does not stay there.
-    func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer, once: Bool = false) throws(StoreError) -> Int {
+    func read(
+        at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer, once: Bool = false
+    ) throws(StoreError) -> Int {
         var done = 0
         while done < buffer.count {
             let count = passing(once) { flags in

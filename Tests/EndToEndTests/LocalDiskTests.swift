@@ -93,6 +93,36 @@ struct LocalDiskTests {
         }
     }
 
+    @Test("a write for which room is looked for at a server that hangs can be killed, and ends with --timeout")
+    func roomOfHangingServer() throws {
+        for timeout in [[], ["--timeout", "2s"]] {
+            try onHost(serve: ["--capacity", "64M"], mount: false) { host in
+                try host.startMount(timeout)
+                let file = host("f")
+                let piece = randomBytes(1 << 20, seed: 3)
+                let refusal = failure {
+                    try withFile(file, O_WRONLY | O_CREAT) { file in
+                        for round in 0..<100 { try writeAll(file, piece[...], at: round << 20) }
+                    }
+                }
+                try #require(refusal == .noSpace)
+                let server = try #require(host.server)
+                server.signal(SIGSTOP)
+                defer { server.signal(SIGCONT) }
+                let writer = try host.commands.start(
+                    ["dd", "if=/dev/zero", "of=\(file)", "bs=1M", "count=1", "seek=200", "conv=notrunc"], log: "writer")
+                if timeout.isEmpty {
+                    try #require(writer.wait(.seconds(1)) == nil, "\(readText(writer.errors))")
+                    writer.signal(SIGKILL)
+                    #expect(writer.wait(.seconds(5)) == 128 + SIGKILL)
+                } else {
+                    #expect(writer.wait(.seconds(10)) == 1)
+                    #expect(readText(writer.errors).contains("Input/output error"))
+                }
+            }
+        }
+    }
+
     @Test("a directory that is removed while it is open is empty and without links, and goes when it is closed")
     func removedDirectory() throws {
         try onHost { host in

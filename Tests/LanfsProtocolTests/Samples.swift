@@ -100,7 +100,8 @@ extension SplitMix64 {
 
     mutating func request() -> Request {
         let requests: [Request] = [
-            .open(volume: id(), proof: bytes(64), once: chance(0.5)), .put(block: id(), length: UInt32(below(1 << 20)), gcEpoch: next()),
+            .open(volume: id(), proof: bytes(64), isTransfer: chance(0.5)),
+            .put(block: id(), length: UInt32(below(1 << 20)), gcEpoch: next()),
             .get(block: id(), offset: 5, length: 7), .flush(expecting: list(upTo: 9) { $0.id() }), .touch(blocks: list(upTo: 9) { $0.id() }, gcEpoch: next()),
             .free(blocks: list(upTo: 9) { $0.id() }, gcEpoch: next()),
             .sweep(blocks: list(upTo: 9) { $0.id() }, gcEpoch: next(), cutoff: next()), .list(after: maybe { $0.id() }),

@@ -16,7 +16,7 @@ final class Servers: Sendable {
         let eventLoop: any EventLoop
         let surroundings: Surroundings
         /// As in `Request.open`.
-        var once = false
+        var isTransfer = false
         let log: Logger
     }
 
@@ -174,7 +174,8 @@ final class Servers: Sendable {
     /// Every connection begins with the proof of the volume's key.
     func opened(_ connection: RPCConnection) async throws(NetworkError) {
         let proof = setting.key.signingKey.sign(sessionProof(handshakeHash: connection.handshakeHash))
-        let reply = try await connection.call(.open(volume: setting.volume, proof: proof, once: setting.once))
+        let reply = try await connection.call(
+            .open(volume: setting.volume, proof: proof, isTransfer: setting.isTransfer))
         if case .refused(let refusal) = reply.response {
             throw .refused(server: connection.address, reason: refusal.detail)
         }

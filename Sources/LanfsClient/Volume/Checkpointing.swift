@@ -27,8 +27,8 @@ extension Volume {
         }
     }
 
-    /// Tells the servers which blocks no chosen root reaches any more (G8), once the commit that says so is chosen; some at
-    /// a time. Returns whether there were any.
+    /// Tells the servers which blocks no chosen root reaches any more (G8), once the commit that says so is chosen;
+    /// some at a time. Returns whether there were any.
     @discardableResult
     func freeDeadBlocks() async throws(VolumeError) -> Bool {
         let (chain, isWalked) = update { ($0.chain, $0.walkers > 0) }

@@ -68,28 +68,54 @@ extension Volume {
         }
     }
 
-    /// D7: as far as is known the next write does not fit. But what died since the servers were asked may have made room:
+    /// As far as is known the next write does not fit. But what died since the servers were asked may have made room:
     /// one megabyte that is written again and again takes another one on them each time, until a commit lets go of it.
+    /// What lives on in mostly dead blocks is not moved for it (`rewriteIfWorthIt`).
     func findSpace() async throws(VolumeError) {
+        let outcome = await patiently(upTo: options.timeout, on: executor) { () async -> Result<Void, VolumeError> in
+            do throws(VolumeError) {
+                return .success(try await self.findSpaceInTurn())
+            } catch {
+                return .failure(error)
+            }
+        }
+        guard let outcome else { throw Task.isCancelled ? .failed(.interrupted) : .timedOut }
+        try outcome.get()
+    }
+
+    private func findSpaceInTurn() async throws(VolumeError) {
+        let searches = current { $0.room.searches }
         try await findingSpace.withLock { () async throws(VolumeError) in
+            // Another write's search has ended meanwhile: what it found counts for all.
+            guard current({ $0.room.searches }) == searches else { return }
             try await freeAllThatDied()
             try await refreshRoom()
+            update { $0.room.searches += 1 }
         }
     }
 
     private func freeAllThatDied() async throws(VolumeError) {
-        while try await !reapTrimmed() {}
+        // First what needs no commit: on a full server there may be no room for one before.
+        try await freeAllDeadBlocks()
+        while register.isHeld, try await !reapTrimmed() {}
         if case .failure(let errno) = await commitHousekeeping() { throw .failed(errno) }
-        while try await freeDeadBlocks() {}
+        try await freeAllDeadBlocks()
+    }
+
+    private func freeAllDeadBlocks() async throws(VolumeError) {
+        while register.isHeld, try await freeDeadBlocks() {}
     }
 
     /// Asks the servers how much room is left.
     func refreshRoom() async throws(VolumeError) {
-        let status = try await blocks.status()
-        let sent = blocks.outstandingBytes
-        update { state in
-            state.room.learn(capacity: status.capacity, free: status.free, outstanding: sent + state.dirtyBytes)
-            state.room.usedByVolume = status.usedByVolume
+        // One after the other: an older answer must not take a newer one's place.
+        try await askingRoom.withLock { () async throws(VolumeError) in
+            let status = try await blocks.status()
+            let sent = blocks.outstandingBytes
+            update { state in
+                state.room.learn(capacity: status.capacity, free: status.free, outstanding: sent + state.dirtyBytes)
+                state.room.usedByVolume = status.usedByVolume
+            }
         }
     }
 }

@@ -43,8 +43,8 @@ extension Volume {
         guard let id = VolumeID(key.volumeID) else { throw .damaged("the volume key's public half") }
         let servers = Servers(
             .init(
-                volume: id, key: key, pins: pins, eventLoop: group.next(), surroundings: surroundings, once: options.once,
-                log: log))
+                volume: id, key: key, pins: pins, eventLoop: group.next(), surroundings: surroundings,
+                isTransfer: options.isTransfer, log: log))
         do throws(VolumeError) {
             let memory = try rootMemory(of: id, directories)
             let blocks = BlockPool(servers: servers, timeout: options.timeout, log: log)

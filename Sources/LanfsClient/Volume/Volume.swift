@@ -35,6 +35,8 @@ public final class Volume: Sendable {
     let reserving = AsyncLock()
     /// Held while room on full servers is looked for.
     let findingSpace = AsyncLock()
+    /// Held while servers are asked for their room.
+    let askingRoom = AsyncLock()
     /// One attempt at a time to go on from another client's root (L6).
     let goingOn = AsyncLock()
     let isClosed = Atomic<Bool>(false)
@@ -187,7 +189,7 @@ public struct VolumeOptions: Sendable {
     public var memory: Int = 256 << 20
     public var readOnly = false
     /// Files are copied from their first byte to their last: servers need not keep long ones in their page cache.
-    public var once = false
+    public var isTransfer = false
     /// How long an operation waits for servers that are away; `nil` is for ever.
     public var timeout: Duration?
     /// R: the copies of each block, as soon as there are as many servers; `nil` leaves it as it is, and makes it 2 in a

@@ -204,6 +204,8 @@ struct Room {
     private(set) var free: UInt64 = .max
     /// Acknowledged or sent since they said so.
     private(set) var promised: UInt64 = 0
+    /// How often room was looked for because a write did not fit.
+    var searches = 0
 
     /// Bytes that applications may still use.
     var left: UInt64 {

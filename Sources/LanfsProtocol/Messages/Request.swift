@@ -2,9 +2,10 @@
 /// sealed message raw, because they are sealed already and carry their own proof.
 public enum Request: Equatable, Sendable {
     /// Must come first: which volume this connection is about, and the proof of holding its key: the volume key's
-    /// signature over `sessionProof(handshakeHash)`. `quota` and room are decided by the server (admission). `once`: the
-    /// client copies files from their first byte to their last and ends; a long copy is not worth the server's page cache.
-    case open(volume: VolumeID, proof: [UInt8], once: Bool = false)
+    /// signature over `sessionProof(handshakeHash)`. `quota` and room are decided by the server (admission).
+    /// `isTransfer`: the client copies files from their first byte to their last and ends; a long copy is not worth the
+    /// server's page cache.
+    case open(volume: VolumeID, proof: [UInt8], isTransfer: Bool = false)
     /// Store a block; payload: its sealed bytes. Not durable before `flush` (B1, B2).
     case put(block: BlockID, length: UInt32, gcEpoch: UInt64)
     /// As `put`, and on to these servers: the first of them gets it from this one, the second from the first, and so on,
@@ -80,11 +81,11 @@ extension Request {
 
     public func encode(into writer: inout ByteWriter) {
         switch self {
-        case .open(let volume, let proof, let once):
+        case .open(let volume, let proof, let isTransfer):
             writer.append(Code.open.rawValue)
             writer.append(volume)
             writer.append(prefixed: proof)
-            writer.append(once)
+            writer.append(isTransfer)
         case .put(let block, let length, let gcEpoch):
             writer.append(Code.put.rawValue)
             writer.append(block)
@@ -150,7 +151,8 @@ extension Request {
         guard let code = Code(rawValue: try reader.integer()) else { throw .invalid(what: "the kind of request") }
         switch code {
         case .open:
-            self = .open(volume: try reader.id(), proof: try reader.prefixed(limit: 64), once: try reader.bool())
+            self = .open(
+                volume: try reader.id(), proof: try reader.prefixed(limit: 64), isTransfer: try reader.bool())
         case .put:
             let block: BlockID = try reader.id()
             let length: UInt32 = try reader.integer()

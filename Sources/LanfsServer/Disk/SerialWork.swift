@@ -2,7 +2,7 @@ import Synchronization
 
 /// Work that is done one piece after the other, by whichever worker finds nobody at it; the others leave theirs and go on.
 ///
-/// For long writes to one file: the kernel lets in one at a time, and the next in line spins on its processor meanwhile
+/// For long writes to one file: the kernel lets in one at a time, and the next in line spins on its processor
 /// (`rwsem_spin_on_owner`), which the hash of the next block, or a client on the same machine, could use.
 final class SerialWork: Sendable {
     private struct State {

@@ -147,10 +147,13 @@ final class Session: RequestHandler {
 
     private func admit(_ request: Request) -> Result<any OpenSession, Refusal> {
         switch request {
-        case .open(let volume, let proof, let once):
+        case .open(let volume, let proof, let isTransfer):
             return volumes.admit(
                 volume, proof: proof, handshakeHash: connection.handshakeHash, address: connection.address
-            ).map { VolumeSession($0, connection: connection, volumes: volumes, threads: threads, once: once) }
+            ).map {
+                VolumeSession(
+                    $0, connection: connection, volumes: volumes, threads: threads, isTransfer: isTransfer)
+            }
         case .member(let volume, let record):
             guard let server = connection.client.flatMap({ ServerID($0.bytes) }) else { return .failure(.notMember) }
             return volumes.admit(server, of: volume, record, address: connection.address).map {

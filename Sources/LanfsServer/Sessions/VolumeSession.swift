@@ -43,19 +43,23 @@ final class VolumeSession: OpenSession {
         var mark: FlushMark
     }
 
+    /// What of a transfer the page cache may keep, in bytes: a file of this size may well be wanted again.
+    private static let keptOfTransfer = 64 << 20
+
     private let volume: ServedVolume
     private let connection: ServerConnection
     private let volumes: Volumes
     private let threads: DiskThreads
-    private let state: Mutex<State>
-    /// What of a transfer the page cache may keep: a file of this size may well be wanted again.
-    private static let keptOfTransfer = 64 << 20
-    private let once: Bool
+    private let isTransfer: Bool
+    /// Bytes of long blocks.
     private let transferred = Atomic<Int>(0)
+    private let state: Mutex<State>
 
-    /// `once`: as in `Request.open`.
-    init(_ volume: ServedVolume, connection: ServerConnection, volumes: Volumes, threads: DiskThreads, once: Bool) {
-        self.once = once
+    /// `isTransfer`: as in `Request.open`.
+    init(
+        _ volume: ServedVolume, connection: ServerConnection, volumes: Volumes, threads: DiskThreads, isTransfer: Bool
+    ) {
+        self.isTransfer = isTransfer
         self.volume = volume
         self.connection = connection
         self.volumes = volumes
@@ -98,9 +102,11 @@ final class VolumeSession: OpenSession {
 
     // MARK: Blocks
 
-    /// Counts the bytes of a long block; whether it belongs to a transfer that is too long for the page cache.
+    /// Counts the bytes of a long block; whether it belongs to a transfer that is too long for the page cache. Short
+    /// ones stay: what the kernel read ahead around them will be asked for next.
     private func isPassing(_ bytes: Int) -> Bool {
-        once && transferred.add(bytes, ordering: .relaxed).newValue > Self.keptOfTransfer
+        guard isTransfer, bytes > ServedVolume.shortWrite else { return false }
+        return transferred.wrappingAdd(min(bytes, Limits.blockSize), ordering: .relaxed).newValue > Self.keptOfTransfer
     }
 
     private func put(_ block: BlockID, _ payload: ByteBuffer, gcEpoch: UInt64, id: RequestID) {

@@ -76,8 +76,8 @@ final class ServedVolume: Sendable {
         return write(block, bytes, gcEpoch: gcEpoch, once: false)
     }
 
-    /// As `store`, for a block of any length: many long ones at once keep one worker busy with writing and leave the others
-    /// for hashes and reads. `stored` runs on a worker, this one or another.
+    /// As `store`, for a block of any length: many long ones at once keep one worker busy with writing and leave the
+    /// others for hashes and reads. `stored` runs on a worker, this one or another.
     func store(
         _ block: BlockID, _ payload: ByteBuffer, gcEpoch: UInt64, once: Bool,
         stored: @escaping @Sendable (Refusal?) -> Void

@@ -25,6 +25,8 @@ public final class BlockStore: Sendable {
         public var openFiles = 128
         /// Bytes of `index.log` after which the sidecars are brought up to date.
         public var logSize: UInt64 = 16 << 20
+        /// Runs what a put leaves to be done and nobody waits for: sealing the segment that it filled, with a flush.
+        public var background: @Sendable (@escaping @Sendable () -> Void) -> Void = { $0() }
         /// For tests: as on a file system that cannot punch holes.
         var punchesHoles = true
         /// For tests: makes the flush of a file fail.
@@ -160,7 +162,7 @@ public final class BlockStore: Sendable {
 
     /// Fills `buffer` with the block's bytes from `offset` on.
     ///
-    /// - Parameter once: nobody is expected to read them again soon, so that they need not stay in the page cache.
+    /// - Parameter once: nobody is expected to read them again soon: they need not stay in the page cache.
     public func read(
         _ id: BlockID, offset: Int = 0, into buffer: UnsafeMutableRawBufferPointer, once: Bool = false
     ) throws(StoreError) {
@@ -245,7 +247,7 @@ public final class BlockStore: Sendable {
                     page: UInt32(place.offset / Layout.page))
                 try write(header, bytes, at: place, once: once)
                 let outcome = state.withLock { $0.add(header) }
-                if place.closedAnother { sealQuietly() }
+                if place.closedAnother { options.background { [self] in sealQuietly() } }
                 switch outcome {
                 case .stored: return .stored
                 case .duplicate:

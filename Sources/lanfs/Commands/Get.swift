@@ -11,7 +11,7 @@ enum Get {
             $0.readOnly = true
             $0.snapshot = options.snapshot?.text
             $0.memory = TransferOptions.memory
-            $0.once = true
+            $0.isTransfer = true
         }
         interruption.began(with: volume)
         defer { volume.abandon() }

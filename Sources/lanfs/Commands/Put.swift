@@ -9,7 +9,7 @@ enum Put {
         let interruption = try Interruption(of: session, report)
         let volume = try await session.open(key, .init(create: options.create)) { volume in
             volume.memory = TransferOptions.memory
-            volume.once = true
+            volume.isTransfer = true
             volume.replicas = options.copies?.number
         }
         interruption.began(with: volume)

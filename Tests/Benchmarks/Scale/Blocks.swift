@@ -4,8 +4,8 @@ import LanfsProtocol
 import NIOCore
 import Synchronization
 
-/// A server with so many blocks of 64 bytes that it matters: how long it takes to answer for them again after it was killed
-/// with -9, from the start of its process until the last block was read back, and how many seconds of it it computed.
+/// A server with so many blocks of 64 bytes that it matters: how long it takes to answer for them again after it was
+/// killed with -9, from the start of its process until the last block was read back, and how long of it it computed.
 struct Blocks {
     private let server: ServerProcess
     private let key = VolumeKey.generate()
