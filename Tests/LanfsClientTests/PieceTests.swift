@@ -65,14 +65,16 @@ import Testing
 @Suite struct `The frame cache` {
     private func name(_ index: UInt32) -> FrameCache.Name { FrameCache.Name(block: .zero, index: index) }
 
-    @Test func `stays within its limit`() {
-        var cache = FrameCache(limit: 10)
-        for index in 0..<100 { cache.insert([1, 2, 3], as: name(UInt32(index))) }
+    /// Frames of small files cost more than their bytes.
+    @Test(arguments: [1, 100, 32_768]) func `stays within its limit`(_ size: Int) {
+        let frame = [UInt8](repeating: 7, count: size)
+        var cache = FrameCache(limit: 3 * (size + FrameCache.overhead) + 1)
+        for index in 0..<100 { cache.insert(frame, as: name(UInt32(index))) }
         #expect((0..<100).count { cache.contains(name(UInt32($0))) } == 3)
     }
 
     @Test func `gives up what was read to its end before what nobody has read yet`() {
-        var cache = FrameCache(limit: 4)
+        var cache = FrameCache(limit: 4 * (1 + FrameCache.overhead))
         for index in 0..<4 { cache.insert([0], as: name(UInt32(index))) }
         let read = cache.frame(name(2), isLastUse: true)
         #expect(read == [0])

@@ -1,6 +1,6 @@
 import LanfsProtocol
 
-/// Opened frames in memory, bounded by their bytes; the clock algorithm decides what goes (one bit a frame, no list to
+/// Opened frames in memory, bounded by what they take there; the clock algorithm decides what goes (one bit a frame, no list to
 /// relink on every read).
 ///
 /// A frame is kept for whoever will want it: one that was fetched ahead and not read yet, or read in part. One that was
@@ -15,7 +15,14 @@ struct FrameCache {
         var name: Name
         var bytes: [UInt8]
         var used: Bool
+
+        var footprint: Int { FrameCache.footprint(bytes) }
     }
+
+    /// What a frame takes beside its bytes, about: its slot, its place by name (both tables double as they grow), and the
+    /// header of its array. A frame may be the 100 bytes of a small file.
+    static let overhead = 256
+    static func footprint(_ bytes: [UInt8]) -> Int { bytes.count + overhead }
 
     /// In bytes.
     let limit: Int
@@ -39,11 +46,12 @@ struct FrameCache {
 
     /// `isWanted`: somebody asked for it; one that was just written goes before those.
     mutating func insert(_ bytes: [UInt8], as name: Name, isWanted: Bool = true) {
-        guard bytes.count <= limit, places[name] == nil else { return }
-        while size + bytes.count > limit { evictOne() }
+        let footprint = Self.footprint(bytes)
+        guard footprint <= limit, places[name] == nil else { return }
+        while size + footprint > limit { evictOne() }
         places[name] = slots.count
         slots.append(Slot(name: name, bytes: bytes, used: isWanted))
-        size += bytes.count
+        size += footprint
     }
 
     private mutating func evictOne() {
@@ -56,7 +64,7 @@ struct FrameCache {
             }
             let victim = slots[hand]
             places[victim.name] = nil
-            size -= victim.bytes.count
+            size -= victim.footprint
             // The last slot takes the victim's place, so that there is never a hole to skip.
             let last = slots.removeLast()
             if hand < slots.count {
