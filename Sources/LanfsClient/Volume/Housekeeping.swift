@@ -72,15 +72,7 @@ extension Volume {
     /// one megabyte that is written again and again takes another one on them each time, until a commit lets go of it.
     /// What lives on in mostly dead blocks is not moved for it (`rewriteIfWorthIt`).
     func findSpace() async throws(VolumeError) {
-        let outcome = await patiently(upTo: options.timeout, on: executor) { () async -> Result<Void, VolumeError> in
-            do throws(VolumeError) {
-                return .success(try await self.findSpaceInTurn())
-            } catch {
-                return .failure(error)
-            }
-        }
-        guard let outcome else { throw Task.isCancelled ? .failed(.interrupted) : .timedOut }
-        try outcome.get()
+        try await asLongAsWanted { () async throws(VolumeError) in try await self.findSpaceInTurn() }
     }
 
     private func findSpaceInTurn() async throws(VolumeError) {

@@ -4,15 +4,7 @@ import SystemPackage
 extension Volume {
     /// Gets the write lease and with it the newest root. Work of ours that is not committed continues there (L6).
     func acquireLease() async throws(VolumeError) {
-        let outcome = await patiently(upTo: options.timeout, on: executor) { () async -> Result<Void, VolumeError> in
-            do throws(VolumeError) {
-                return .success(try await self.acquireLeaseInTurn())
-            } catch {
-                return .failure(error)
-            }
-        }
-        guard let outcome else { throw Task.isCancelled ? .failed(.interrupted) : .timedOut }
-        try outcome.get()
+        try await asLongAsWanted { () async throws(VolumeError) in try await self.acquireLeaseInTurn() }
     }
 
     private func acquireLeaseInTurn() async throws(VolumeError) {

@@ -18,6 +18,26 @@ func patiently<Value: Sendable>(
     return await wait.value
 }
 
+extension Volume {
+    /// Waits for such work as long as the person who mounted wants to (`--timeout`).
+    ///
+    /// - Throws: what the work throws; `.interrupted` or `.timedOut` when the caller gave up.
+    func asLongAsWanted(
+        _ work: @escaping @Sendable () async throws(VolumeError) -> Void
+    ) async throws(VolumeError) {
+        let outcome = await patiently(upTo: options.timeout, on: executor) {
+            () async -> Result<Void, VolumeError> in
+            do throws(VolumeError) {
+                return .success(try await work())
+            } catch {
+                return .failure(error)
+            }
+        }
+        guard let outcome else { throw Task.isCancelled ? .failed(.interrupted) : .timedOut }
+        try outcome.get()
+    }
+}
+
 /// One continuation, resumed by whoever comes first.
 final class OneWait<Value: Sendable>: Sendable {
     private enum State {
