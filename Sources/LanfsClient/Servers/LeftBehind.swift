@@ -7,49 +7,62 @@ import LanfsTree
 extension Volume {
     /// While servers may still come back with a root that is not in the volume, asks those that are there what they have.
     func lookWhoComesBack() async throws(VolumeError) {
-        let chain = current { $0.chain }
-        guard let recovery = chain.contents.recoveries.newest, try await recoveryWatch(of: recovery)?.isOver != true else { return }
+        guard let recovery = current({ $0.chain.contents.recoveries.newest }),
+            try await recoveryWatch(of: recovery)?.isOver != true
+        else { return }
         try await acquireLease()
-        let known = try await recoveryWatch(of: recovery)
-        let members = current { $0.chain.record.newestConfig }.servers.filter { $0.state != .gone }.map(\.server)
-        var watch = known ?? RecoveryWatch(awaiting: members)
-        guard !watch.isOver else { return }
+        var standings: [ServerID: RegisterQueries.Standing] = [:]
+        for server in recoveryMembers where servers.lane(of: server)?.connection != nil {
+            standings[server] = await register.queries.standing(of: server)
+        }
+        try await takeNote(of: standings)
+    }
+
+    /// Before any of these records gives way: pins what is not in the volume, and notes who was seen.
+    func takeNote(of shown: [ServerID: RegisterQueries.Standing]) async throws(VolumeError) {
+        // Without a recovery there is one chain of roots, and these are in it.
+        guard let recovery = current({ $0.chain.contents.recoveries.newest }) else { return }
         var standings: [ServerID: RecoveryWatch.Standing] = [:]
-        var left: [(ServerID, RootRecord)] = []
-        for server in watch.awaited where servers.lane(of: server)?.connection != nil {
-            switch await register.queries.standing(of: server) {
-            case .record(let record, let epoch)?:
+        var records: [(ServerID, RootRecord)] = []
+        for (server, standing) in shown.sorted(by: { $0.key < $1.key }) {
+            switch standing {
+            case .record(let record, let epoch):
+                records.append((server, record))
                 // It may be the root of another volume by now for all that its epoch says: only its own contents tell.
-                if try open(record).recoveries.points.contains(where: { $0.id == recovery.id }) {
-                    standings[server] = .followed
-                } else {
-                    standings[server] = .behind(record.config(in: epoch).keepers)
-                    left.append((server, record))
-                }
-            // It has no vote (A5), or never had one.
-            case .empty?, .amnesiac?: standings[server] = .followed
-            case nil: break
+                let isFollower = try open(record).recoveries.points.contains { $0.id == recovery.id }
+                standings[server] = isFollower
+                    ? .followed : .behind([record.config(in: epoch).keepers, record.newestConfig.keepers])
+            case .empty: standings[server] = .empty
+            case .amnesiac: standings[server] = .followed  // it has no vote (A5)
             }
         }
-        watch.note(standings, members: members)
-        try await keepLeftBehind(left)
+        try await keepLeftBehind(records)
+        let known = try await recoveryWatch(of: recovery)
+        var watch = known ?? RecoveryWatch(awaiting: recoveryMembers)
+        guard !watch.isOver else { return }
+        watch.note(standings, members: recoveryMembers)
         guard watch != known else { return }
+        try await acquireLease()
+        let recoveries = current { $0.chain.contents.recoveries }
+        guard recoveries.newest == recovery else { throw .busy }
         // After the pins, or with them: never before.
         try await runToEnd { [watch] (state) throws(Pause) in
             try state.changeUncounted { (transaction) throws(Interruption) in
                 transaction.setRecoveryWatch(watch, of: recovery.id)
-                try transaction.forgetRecoveries(except: chain.contents.recoveries)
+                try transaction.forgetRecoveries(except: recoveries)
             }
         }
         if case .failure(let errno) = await commitHousekeeping() { throw .failed(errno) }
     }
 
+    private var recoveryMembers: [ServerID] {
+        current { $0.chain.record.newestConfig }.servers.filter { $0.state != .gone }.map(\.server)
+    }
+
     /// Pins the roots that are not in the volume's chain: after this a chosen root names them.
-    func keepLeftBehind(_ shown: [(server: ServerID, record: RootRecord)]) async throws(VolumeError) {
+    private func keepLeftBehind(_ shown: [(server: ServerID, record: RootRecord)]) async throws(VolumeError) {
         let signer = VolumeSigner(key: key.signingKey)
         let recoveries = current { $0.chain.contents.recoveries }
-        // Without a recovery there is one chain of roots, and these are in it.
-        guard recoveries.newest != nil else { return }
         var left: [(server: ServerID, root: PinnedRoot)] = []
         for (server, record) in shown
         where recoveries.relation(to: RollbackMemory(record, try open(record).recoveries, signer)) != .sameSide {

@@ -115,11 +115,7 @@ extension Volume {
         guard next.members != config.keepers.members || isBehind else { return }
         // M2 (1).
         guard !next.members.isEmpty, next.members.allSatisfy(usable.contains) else { return }
-        // Before their records give way.
-        try await keepLeftBehind(
-            next.members.compactMap { server in
-                if case .record(let record, _)? = standings[server] { (server, record) } else { nil }
-            })
+        try await takeNote(of: standings)
         try await change(.keepers(next, version: config.version))
     }
 }

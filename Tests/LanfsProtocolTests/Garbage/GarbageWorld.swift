@@ -27,6 +27,8 @@ struct GarbageWorld {
         case sweepsWhileOpen
         /// M3: a side that can go on is taken for one that came back.
         case ignoresQuorum
+        /// M3: nobody looks where a side went that was left behind.
+        case ignoresSeals
     }
 
     struct Violation: Error, CustomStringConvertible {
