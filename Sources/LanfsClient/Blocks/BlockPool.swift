@@ -118,7 +118,8 @@ final class BlockPool: Sendable {
                 state.window = servers.window
             }
             let now = ContinuousClock.now
-            let lanes = state.place(block.id, by: placement, now: now)
+            // In one order whatever the rank: blocks then follow each other along one way, and each link is used all the time.
+            let lanes = state.place(block.id, by: placement, now: now).sorted { $0.server < $1.server }
             return (lanes, isHeld ? nil : state.chain(block.id, along: lanes, now: now))
         }
     }

@@ -65,7 +65,7 @@ final class MemberSession: OpenSession {
             let order = CopyOrder(block: block, length: UInt32(bytes.count), gcEpoch: gcEpoch)
             connection.reply(id, .told(.copy(order)), payload: ByteBuffer(bytes: bytes))
         case .pass(let order, let servers):
-            volume.pass(order, payload ?? ByteBuffer(), to: servers, once: false) { _ in
+            volume.pass(order, payload ?? ByteBuffer(), to: servers) { _ in
             } answer: { failed in
                 self.reply(id, .passed(order.block, failed: failed))
             }

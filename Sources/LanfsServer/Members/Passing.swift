@@ -8,13 +8,13 @@ extension ServedVolume {
     /// Stores the block and passes it on, at the same time. `stored` runs on a worker when it is stored here or refused;
     /// `answer` once when that is so and the others have answered, with those that did not take it.
     func pass(
-        _ order: CopyOrder, _ payload: ByteBuffer, to servers: [ServerID], once: Bool,
+        _ order: CopyOrder, _ payload: ByteBuffer, to servers: [ServerID],
         stored: @escaping @Sendable (Refusal?) -> Void, answer: @escaping @Sendable ([ServerID]) -> Void
     ) {
         let halves = TwoHalves(answer)
         members.context.threads.work { [self] in
             members.pass(order, payload, to: servers) { halves.arrived($0) }
-            store(order.block, payload, gcEpoch: order.gcEpoch, once: once) { [self] refusal in
+            store(order.block, payload, gcEpoch: order.gcEpoch) { [self] refusal in
                 stored(refusal)
                 halves.arrived(refusal == nil ? [] : [members.context.server])
             }

@@ -43,7 +43,7 @@ final class VolumeSession: OpenSession {
         var mark: FlushMark
     }
 
-    /// What of a transfer the page cache may keep, in bytes: a file of this size may well be wanted again.
+    /// What of a long get the page cache may keep, in bytes: a file of this size may well be wanted again.
     private static let keptOfTransfer = 64 << 20
 
     private let volume: ServedVolume
@@ -51,7 +51,7 @@ final class VolumeSession: OpenSession {
     private let volumes: Volumes
     private let threads: DiskThreads
     private let isTransfer: Bool
-    /// Bytes of long blocks.
+    /// Bytes of long reads.
     private let transferred = Atomic<Int>(0)
     private let state: Mutex<State>
 
@@ -102,7 +102,7 @@ final class VolumeSession: OpenSession {
 
     // MARK: Blocks
 
-    /// Counts the bytes of a long block; whether it belongs to a transfer that is too long for the page cache. Short
+    /// Counts the bytes of a long read; whether it belongs to a transfer that is too long for the page cache. Short
     /// ones stay: what the kernel read ahead around them will be asked for next.
     private func isPassing(_ bytes: Int) -> Bool {
         guard isTransfer, bytes > ServedVolume.shortWrite else { return false }
@@ -125,8 +125,7 @@ final class VolumeSession: OpenSession {
     }
 
     private func carryOutLong(_ put: Put) {
-        let once = isPassing(put.payload.readableBytes)
-        volume.store(put.block, put.payload, gcEpoch: put.gcEpoch, once: once) { [self] refusal in
+        volume.store(put.block, put.payload, gcEpoch: put.gcEpoch) { [self] refusal in
             // A flush does not keep the worker, who may have more to write.
             carryOut(state.withLock { $0.order.finished(put.number, refusal) })
             connection.reply(put.id, refusal.map { .refused($0) } ?? .done)
@@ -163,7 +162,7 @@ final class VolumeSession: OpenSession {
     private func pass(_ order: CopyOrder, _ payload: ByteBuffer, to servers: [ServerID], id: RequestID) {
         let number = state.withLock { $0.order.began() }
         let isShort = payload.readableBytes <= ServedVolume.shortWrite
-        volume.pass(order, payload, to: servers, once: isPassing(payload.readableBytes)) { refusal in
+        volume.pass(order, payload, to: servers) { refusal in
             self.carryOut(self.state.withLock { $0.order.finished(number, refusal) }, onWorker: isShort)
         } answer: { [connection] failed in
             connection.reply(id, failed.isEmpty ? .done : .passed(failed: failed))

@@ -1,6 +1,7 @@
 import LanfsProtocol
 import LanfsStore
 import NIOCore
+import Synchronization
 
 /// One volume on this server: its blocks and its keeper.
 final class ServedVolume: Sendable {
@@ -15,6 +16,7 @@ final class ServedVolume: Sendable {
     let failures: DiskFailures
     let members: VolumeMembers
     private let longWrites = SerialWork()
+    private let stream = Mutex(WriteStream())
     private let allocator = ByteBufferAllocator()
     /// Longer blocks are written in turn.
     static let shortWrite = 64 << 10
@@ -79,17 +81,19 @@ final class ServedVolume: Sendable {
     /// As `store`, for a block of any length: many long ones at once keep one worker busy with writing and leave the
     /// others for hashes and reads. `stored` runs on a worker, this one or another.
     func store(
-        _ block: BlockID, _ payload: ByteBuffer, gcEpoch: UInt64, once: Bool,
+        _ block: BlockID, _ payload: ByteBuffer, gcEpoch: UInt64,
         stored: @escaping @Sendable (Refusal?) -> Void
     ) {
         if let refusal = payload.withUnsafeReadableBytes({ refuse($0, as: block) }) { return stored(refusal) }
+        let isLong = payload.readableBytes > Self.shortWrite
         let put: @Sendable () -> Void = { [self] in
+            let once = isLong && stream.withLock { $0.isPassing(payload.readableBytes, .now) }
             switch payload.withUnsafeReadableBytes({ write(block, $0, gcEpoch: gcEpoch, once: once) }) {
             case .success: stored(nil)
             case .failure(let refusal): stored(refusal)
             }
         }
-        if payload.readableBytes > Self.shortWrite { longWrites.run(put) } else { put() }
+        if isLong { longWrites.run(put) } else { put() }
     }
 
     private func write(
