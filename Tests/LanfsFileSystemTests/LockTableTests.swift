@@ -1,5 +1,7 @@
-import LanfsFileSystem
+import LanfsProtocol
 import Testing
+
+@testable import LanfsFileSystem
 
 private let place = LockTable.Place(space: .range, inode: 7)
 private let session = Incarnation(high: 1, low: 1)
@@ -183,5 +185,62 @@ struct LockTableTests {
         table.release(session: gone)
         #expect(table.grantWaiting().map(\.lock.owner) == [owner(1)])
         #expect(table.waiting.isEmpty)
+    }
+}
+
+@Suite("Locks in the tree")
+struct LockRecordTests {
+    private func table(seed: UInt64) -> LockTable {
+        var generator = SplitMix64(seed: seed)
+        var table = LockTable()
+        for _ in 0..<60 {
+            let start = UInt64(generator.below(50))
+            let lock = FileLock(
+                owner: FileLockOwner(
+                    session: Incarnation(high: 1, low: UInt64(generator.below(3))), number: UInt64(generator.below(3))),
+                kind: generator.chance(50) ? .shared : .exclusive, start: start,
+                end: generator.chance(10) ? .max : start + UInt64(generator.below(20)), pid: UInt32(generator.below(9)))
+            let place = LockTable.Place(
+                space: generator.chance(50) ? .range : .whole, inode: UInt64(1 + generator.below(3)))
+            _ = generator.chance(50) ? table.lockOrWait(lock, at: place) : table.lock(lock, at: place)
+        }
+        return table
+    }
+
+    @Test("come back as they were, with those who wait, in order", arguments: 1...30 as ClosedRange<UInt64>)
+    func roundTrip(seed: UInt64) throws {
+        let table = table(seed: seed)
+        let back = try LockTable(table.records)
+        #expect(back.waiting == table.waiting)
+        #expect(back.records == table.records)
+        #expect(back.sessions == table.sessions)
+        var (one, other) = (table, back)
+        for session in table.sessions.sorted().dropLast() {
+            one.release(session: session)
+            other.release(session: session)
+            #expect(one.grantWaiting() == other.grantWaiting())
+        }
+        #expect(one.records == other.records)
+    }
+
+    @Test("that cannot be read are refused")
+    func damaged() {
+        for (key, value) in table(seed: 4).records {
+            #expect(throws: DecodingError.self) { try LockTable([key: Array(value.dropLast())]) }
+            #expect(throws: DecodingError.self) { try LockTable([key: value + [0]]) }
+        }
+        #expect(throws: DecodingError.self) { try LockTable([RecordKey.superblock.key: []]) }
+    }
+
+    @Test("are covered by what their owner holds, in pieces or as more")
+    func covering() {
+        var table = LockTable()
+        _ = table.lock(lock(1, .exclusive, 0...9), at: place)
+        _ = table.lock(lock(1, .shared, 10...19), at: place)
+        #expect(table.covers(lock(1, .shared, 0...19), at: place))
+        #expect(table.covers(lock(1, .exclusive, 3...9), at: place))
+        #expect(!table.covers(lock(1, .exclusive, 3...10), at: place))
+        #expect(!table.covers(lock(1, .shared, 5...20), at: place))
+        #expect(!table.covers(lock(2, .shared, 5...6), at: place))
     }
 }

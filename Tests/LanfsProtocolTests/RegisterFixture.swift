@@ -59,7 +59,7 @@ extension KeeperStep {
     var isYes: Bool {
         switch response?.verdict {
         case .yes, .accepted: true
-        case .refused, nil: false
+        case .refused, .silence, nil: false
         }
     }
 

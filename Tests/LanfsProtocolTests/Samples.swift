@@ -72,6 +72,7 @@ extension SplitMix64 {
             .read(known: maybe { $0.ballot() }), .watch(known: ballot(), knowsWanted: chance(0.5)), .prepare(ballot()),
             .accept(record(), next: maybe { $0.ballot() }), .learn(ballot()), .renew(ballot()), .release(ballot()),
             .join(known: maybe { $0.ballot() }, ticket: maybe { $0.next() }), .admit(ballot(), list(upTo: 9) { $0.joinTicket() }),
+            .sessions(list(upTo: 9) { $0.wide() }),
             .initialize(record(), next: maybe { $0.ballot() }), .recover(record(), next: maybe { $0.ballot() }),
         ]
         let chosen = maybe {
@@ -84,6 +85,7 @@ extension SplitMix64 {
         let record = record()
         let verdicts: [RegisterResponse.Verdict] = [
             .yes, .accepted(record.ballot, record), .accepted(ballot(), nil), .refused(.outbid),
+            .silence(list(upTo: 9) { $0.maybe { UInt32(truncatingIfNeeded: $0.next()) } }),
             .refused(.held(milliseconds: 77)), .refused(.wrongEpoch(record)), .refused(.uninitialized),
             .refused(.occupied(record)), .refused(.amnesiac), .refused(.invalid(.badSignature)),
         ]

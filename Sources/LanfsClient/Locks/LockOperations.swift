@@ -1,17 +1,22 @@
 import LanfsFileSystem
 import SystemPackage
 
+/// flock(2) and fcntl(2) locks: among the processes of this machine and between machines (protocol.md section 4). Where the
+/// volume cannot be written, among the processes of this machine.
 extension Volume {
     public func testLock(_ handle: Handle, owner: UInt64, range: LockRange) -> Outcome<LockRange?> {
         perform { [session = orphanage] (state) throws(Pause) in
             let place = try state.lockPlace(handle, .range)
             guard let kind = FileLockKind(range.kind) else { return nil }
+            try state.requireNewestLocks()
             let wanted = FileLock(
                 owner: FileLockOwner(session: session, number: owner), kind: kind, start: range.start, end: range.end,
                 pid: range.pid)
-            return state.locks.conflict(with: wanted, at: place).map {
+            return state.locks.table.conflict(with: wanted, at: place).map {
                 LockRange(
-                    kind: $0.kind == .shared ? .shared : .exclusive, start: $0.start, end: $0.end, pid: $0.pid)
+                    kind: $0.kind == .shared ? .shared : .exclusive, start: $0.start, end: $0.end,
+                    // Another machine's process has no number here.
+                    pid: $0.owner.session == session ? $0.pid : 0)
             }
         }
     }
@@ -31,57 +36,126 @@ extension Volume {
         _ handle: Handle, space: FileLockSpace, owner number: UInt64, range: LockRange, wait: Bool
     ) -> Outcome<Void> {
         let owner = FileLockOwner(session: orphanage, number: number)
-        let result = attempt { (state) throws(Pause) -> LockTable.Ticket? in
-            let place = try state.lockPlace(handle, space)
-            if space == .whole { state.handles.update(handle) { $0.wholeLockOwner = number } }
-            guard let kind = FileLockKind(range.kind) else {
-                state.locks.unlock(range.start...range.end, of: owner, at: place)
-                state.grantLocks()
-                return nil
-            }
-            let lock = FileLock(owner: owner, kind: kind, start: range.start, end: range.end, pid: range.pid)
-            let answer = wait ? state.locks.lockOrWait(lock, at: place) : state.locks.lock(lock, at: place)
+        guard let kind = FileLockKind(range.kind) else {
+            return unlock(handle, space, range.start...range.end, of: owner)
+        }
+        let lock = FileLock(owner: owner, kind: kind, start: range.start, end: range.end, pid: range.pid)
+        let outcome = perform { (state) throws(Pause) in try state.take(lock, through: handle, space, waits: wait) }
+        switch outcome {
+        case .done(.granted): return .done(())
+        case .done, .later:
+            return outcome.followed(on: executor) { await self.settle($0, lock, through: handle, space) }
+        case .failed(let errno): return .failed(errno)
+        }
+    }
+
+    /// The rest of taking a lock, when it was not granted on the spot.
+    private func settle(
+        _ answer: LockTable.Answer, _ lock: FileLock, through handle: Handle, _ space: FileLockSpace
+    ) async -> Result<Void, Errno> {
+        var answer = answer
+        while true {
             switch answer {
             case .granted:
-                state.grantLocks()
-                return nil
-            case .refused: throw .failed(.resourceTemporarilyUnavailable)
-            case .waiting(let ticket): return ticket
-            case .deadlock: throw .failed(.deadlock)
+                tellOfGrants()
+                // What was written under the lock elsewhere is read from now on.
+                await allTold()
+                return .success(())
+            case .refused(let other):
+                if other.owner.session != orphanage { watchOtherSessions() }
+                return .failure(.resourceTemporarilyUnavailable)
+            case .deadlock: return .failure(.deadlock)
+            case .waiting(let ticket):
+                watchOtherSessions()
+                switch await waitForLock(ticket) {
+                case .granted: answer = .granted
+                case .interrupted: return .failure(.interrupted)
+                case .forgotten:
+                    do throws(Errno) {
+                        answer = try await run { (state) throws(Pause) in
+                            try state.take(lock, through: handle, space, waits: true)
+                        }
+                    } catch {
+                        return .failure(error)
+                    }
+                }
             }
         }
+    }
+
+    /// Nothing was changed when it was interrupted.
+    private func waitForLock(_ ticket: LockTable.Ticket) async -> SharedLocks.News {
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { (waiter: CheckedContinuation<SharedLocks.News, Never>) in
+                let known = update { $0.locks.wait(for: ticket, waiter) }
+                if let known { waiter.resume(returning: known) }
+            }
+        } onCancel: {
+            let isLeased = update { state in
+                state.locks.cancel(ticket)
+                return state.leaseEnd != nil
+            }
+            if !isLeased { tellOthers() }
+        }
+    }
+
+    private func unlock(
+        _ handle: Handle, _ space: FileLockSpace, _ range: ClosedRange<UInt64>, of owner: FileLockOwner
+    ) -> Outcome<Void> {
+        let result = attempt { (state) throws(Pause) in
+            let place = try state.lockPlace(handle, space)
+            return state.unlock(range, of: owner, at: place)
+        }
         switch result {
-        case .success(nil): return .done(())
-        case .success(let ticket?): return .later { await self.waitForLock(ticket) }
+        case .success(false):
+            tellOfGrants()
+            return .done(())
+        // It is given up here already. Whoever was told so and asks elsewhere finds it free.
+        case .success(true): return .later({ await self.othersTold() }, on: executor)
         case .failure(.failed(let errno)): return .failed(errno)
         case .failure: return .failed(.ioError)
         }
     }
 
-    /// Ends when the lock is granted, or with EINTR when the task is cancelled: nothing was changed then.
-    private func waitForLock(_ ticket: LockTable.Ticket) async -> Result<Void, Errno> {
-        let isGranted = await withTaskCancellationHandler {
-            await withCheckedContinuation { (continuation: CheckedContinuation<Bool, Never>) in
-                let known = update { state -> Bool? in
-                    if state.cancelledLocks.remove(ticket) != nil { return false }
-                    guard state.locks.waiting.contains(where: { $0.ticket == ticket }) else { return true }
-                    state.lockWaiters[ticket] = continuation
-                    return nil
-                }
-                if let known { continuation.resume(returning: known) }
-            }
-        } onCancel: {
-            let waiter = update { state -> CheckedContinuation<Bool, Never>? in
-                // Granted already: the lock is held, and the caller hears that.
-                guard state.locks.waiting.contains(where: { $0.ticket == ticket }) else { return nil }
-                state.locks.cancel(ticket)
-                let waiter = state.lockWaiters.removeValue(forKey: ticket)
-                if waiter == nil { state.cancelledLocks.insert(ticket) }
-                return waiter
-            }
-            waiter?.resume(returning: false)
+    // MARK: The other machines
+
+    private static let unlockPatience = Duration.seconds(2)
+
+    /// Another machine's request was granted here: a commit tells it.
+    func tellOfGrants() {
+        if update({ $0.locks.takeGrantsElsewhere() }) { committer.hurry(self) }
+    }
+
+    /// Locks were given up without the lease: they go from the table with it.
+    func tellOthers() {
+        Task(executorPreference: executor) { await self.giveUpElsewhere() }
+    }
+
+    func othersTold() async -> Result<Void, Errno> {
+        _ = await patiently(upTo: Self.unlockPatience, on: executor) { await self.giveUpElsewhere() }
+        return .success(())
+    }
+
+    private func giveUpElsewhere() async {
+        do throws(VolumeError) {
+            try await acquireLease()
+        } catch {
+            log.debug("locks that were given up stay in the volume until the lease can be had: \(error)")
         }
-        return isGranted ? .success(()) : .failure(.interrupted)
+    }
+
+    /// At the end of the session: nobody should have to find out that it is gone.
+    func releaseOwnLocks() async {
+        let isListed = update { state in
+            state.locks.forgetAll()
+            return state.locks.isListed && !state.readOnly
+        }
+        guard isListed else { return }
+        await giveUpElsewhere()
+        update { state in if state.leaseEnd != nil { _ = state.regainLocks() } }
+        if case .failure(let errno) = await commitHousekeeping() {
+            log.debug("this machine's locks stay in the volume until another finds it gone: \(errno)")
+        }
     }
 }
 
@@ -91,10 +165,42 @@ extension VolumeState {
         return LockTable.Place(space: space, inode: file.inode)
     }
 
-    /// Wakes whoever has now got what they waited for.
-    mutating func grantLocks() {
-        for granted in locks.grantWaiting() {
-            lockWaiters.removeValue(forKey: granted.ticket)?.resume(returning: true)
+    /// Who has the lease has the newest table.
+    fileprivate func requireNewestLocks() throws(Pause) {
+        if !readOnly { try requireWritable() }
+    }
+
+    fileprivate mutating func take(
+        _ lock: FileLock, through handle: Handle, _ space: FileLockSpace, waits: Bool
+    ) throws(Pause) -> LockTable.Answer {
+        try requireNewestLocks()
+        let place = try lockPlace(handle, space)
+        guard !handles.isExpired(handle) else { throw .failed(.staleNFSFileHandle) }
+        if space == .whole { handles.update(handle) { $0.wholeLockOwner = lock.owner.number } }
+        turn.changed(.now)
+        return locks.lock(lock, at: place, waits: waits)
+    }
+
+    /// - Returns: whether others see it only once the lease is here.
+    mutating func unlock(_ range: ClosedRange<UInt64>, of owner: FileLockOwner, at place: LockTable.Place) -> Bool {
+        locks.unlock(range, of: owner, at: place, isLeased: readOnly || leaseEnd != nil)
+    }
+
+    /// The lease is here, and its root. Returns the files whose locks are lost: whoever has them open is told.
+    mutating func regainLocks() -> Set<InodeNumber> {
+        let lost = locks.regain()
+        if locks.isChanged { turn.changed(.now) }
+        for inode in lost { handles.expire(inode) }
+        return lost
+    }
+
+    /// What another client's root says.
+    mutating func replaceLocks(with records: LockTable.Records) throws(Pause) {
+        guard !readOnly else { return }
+        do throws(LockDamage) {
+            try locks.replace(with: records)
+        } catch {
+            throw .failed(.ioError)
         }
     }
 }

@@ -58,19 +58,21 @@ extension Volume {
         let result = attempt { [session = orphanage] (state) throws(Pause) in
             guard let file = state.handles.files[handle] else { throw .failed(.badFileDescriptor) }
             // POSIX: closing any descriptor of a file gives up the process's locks on it.
-            let owner = FileLockOwner(session: session, number: lockOwner)
-            state.locks.unlock(0...UInt64.max, of: owner, at: LockTable.Place(space: .range, inode: file.inode))
-            state.grantLocks()
-            guard file.flags.contains(.write) else { return false }
+            let isUnlocked = state.unlock(
+                0...UInt64.max, of: FileLockOwner(session: session, number: lockOwner),
+                at: LockTable.Place(space: .range, inode: file.inode))
+            guard file.flags.contains(.write) else { return (unlocks: isUnlocked, saves: false) }
             if let failure = state.failure { throw .failed(failure) }
-            return state.hasUnsavedWork
+            return (unlocks: isUnlocked, saves: state.hasUnsavedWork)
         }
+        tellOfGrants()
         switch result {
-        case .success(true) where !register.isSolo && servers.canAskKeepers(of: current { $0.chain.record }):
+        case .success((_, true)) where !register.isSolo && servers.canAskKeepers(of: current { $0.chain.record }):
             return .later({
                 // It cannot be saved for now: that is for fsync(2) to tell. Nobody else can write, or read what is newer, until then.
                 await patiently(upTo: Self.closePatience, on: self.executor) { await self.save() } ?? .success(())
             }, on: executor)
+        case .success((true, _)): return .later({ await self.othersTold() }, on: executor)
         case .success: return .done(())
         case .failure(.failed(let errno)): return .failed(errno)
         case .failure: return .failed(.ioError)
@@ -78,17 +80,18 @@ extension Volume {
     }
 
     public func release(_ handle: Handle) {
-        let orphan = update { [session = orphanage] state -> InodeNumber? in
+        let (orphan, isUnlocked) = update { [session = orphanage] state -> (InodeNumber?, Bool) in
+            var isUnlocked = false
             if let file = state.handles.files[handle], let owner = file.wholeLockOwner {
-                state.locks.unlock(
+                isUnlocked = state.unlock(
                     0...UInt64.max, of: FileLockOwner(session: session, number: owner),
                     at: LockTable.Place(space: .whole, inode: file.inode))
-                state.grantLocks()
             }
-            guard let inode = state.handles.close(handle) else { return nil }
+            guard let inode = state.handles.close(handle) else { return (nil, isUnlocked) }
             state.noteClosed(inode)
-            return inode
+            return (inode, isUnlocked)
         }
+        if isUnlocked { tellOthers() } else { tellOfGrants() }
         // The last close of a file that has no name any more ends it.
         if let orphan { releaseIfOrphan(orphan) }
     }

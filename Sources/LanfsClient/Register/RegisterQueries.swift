@@ -35,7 +35,7 @@ struct RegisterQueries: Sendable {
     /// L4: where this client is registered as a session.
     private let session = Session()
 
-    private enum Event: Sendable {
+    enum Event: Sendable {
         case answered(ServerID, RegisterRequest, RegisterResponse)
         case tick
         /// The connection ended before the answer.
@@ -44,7 +44,7 @@ struct RegisterQueries: Sendable {
     }
 
     /// One event source and one clock for a question.
-    private struct Exchange: Sendable {
+    struct Exchange: Sendable {
         let events: AsyncStream<Event>
         private let sink: AsyncStream<Event>.Continuation
         private let origin = ContinuousClock.now

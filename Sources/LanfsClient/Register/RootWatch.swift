@@ -94,7 +94,7 @@ final class RootWatch: Sendable {
             if isNewer { state.withLock { $0.told[keeper] = ballot } }
             if isNewer || response.epoch > request.epoch { news.happened() }
             return isNewer || (response.wanted && register.isWanted) || !response.joining.isEmpty
-        case .refused: return false
+        case .refused, .silence: return false
         }
     }
 }

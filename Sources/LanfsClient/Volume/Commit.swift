@@ -140,7 +140,8 @@ extension Volume {
                 return state.leaseEnd != nil
             }
             try await goOn(from: newer)
-            return update { if wasHeld { $0.leaseEnd = register.leaseEnd } }
+            if wasHeld { countOnLease() }
+            return
         }
         update { state in
             let isAudited = state.isAuditing && record.gcEpoch > state.chain.record.gcEpoch

@@ -70,6 +70,7 @@ extension VolumeState {
             pool.hold(block, gcEpoch: chain.record.gcEpoch)
         }
         try stampDeadBlocks()
+        try settleLocks()
         let changes = pending
         pending = [:]
         for (key, value) in changes {
@@ -83,6 +84,14 @@ extension VolumeState {
         }
         return Cut(
             operations: operations, changes: changes, tree: tree, raisesGCEpoch: raisesGCEpoch, membership: membership)
+    }
+
+    /// The next one to have the lease finds the locks in the tree.
+    private mutating func settleLocks() throws(Pause) {
+        guard let records = locks.nextRecords else { return }
+        let old = locks.records
+        try changeUncounted { (transaction) throws(Interruption) in transaction.setLocks(records, after: old) }
+        locks.wrote(records)
     }
 
     /// Blocks that died since the last commit go on the dead list under this commit's number: that is what tells when

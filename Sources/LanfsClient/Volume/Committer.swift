@@ -33,6 +33,9 @@ final class Committer: Sendable {
         }
     }
 
+    /// Somebody waits for what is in the next commit.
+    func hurry(_ volume: Volume) { start(volume) }
+
     /// Returns once everything acknowledged up to `operations` is in a chosen root.
     func wait(for operations: UInt64, of volume: Volume) async -> Result<Void, Errno> {
         await withCheckedContinuation { continuation in

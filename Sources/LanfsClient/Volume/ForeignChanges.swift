@@ -14,7 +14,7 @@ public enum ForeignChange: Hashable, Sendable {
         case .inode(let inode)?, .attribute(let inode, _, _)?: self = .attributes(inode)
         case .extent(let inode, _, _)?: self = .data(inode)
         case .entry(let parent, let name)?: self = .entry(parent: parent, name: name)
-        case .superblock?, .orphan?, .trim?, .usage?, .dead?, .pinnedRoot?, .recovery?, .conflict?, nil: return nil
+        case .superblock?, .orphan?, .trim?, .usage?, .dead?, .pinnedRoot?, .recovery?, .conflict?, .lock?, .lockRequest?, nil: return nil
         }
     }
 

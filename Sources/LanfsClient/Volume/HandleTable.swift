@@ -45,6 +45,8 @@ struct HandleTable {
         openCounts[inode] = nil
     }
 
+    func isExpired(_ handle: Handle) -> Bool { files[handle]?.inode == Self.nowhere }
+
     /// No inode has this number.
     private static let nowhere: InodeNumber = 0
 

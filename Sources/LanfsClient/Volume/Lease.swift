@@ -25,8 +25,21 @@ extension Volume {
         }
         if !(record.sequence == base.sequence && record.sameValue(as: base)) { try await takeOver(record) }
         try await body()
-        // Under the lock: a lease that is lost just now is told of after it (`note`).
-        update { $0.leaseEnd = register.leaseEnd }
+        countOnLease()
+    }
+
+    /// The root that came with the lease is loaded.
+    func countOnLease() {
+        let lost = update { state in
+            // Under the lock: a lease that is lost just now is told of after it (`note`).
+            state.leaseEnd = register.leaseEnd
+            return state.readOnly ? [] : state.regainLocks()
+        }
+        if !lost.isEmpty {
+            log.warning(
+                "this machine was away for too long, and \(lost.count == 1 ? "a file" : "\(lost.count) files") that it had locked may be locked elsewhere: whoever has it open here gets ESTALE")
+        }
+        tellOfGrants()
     }
 
     /// The root moved while this client did not hold the lease.

@@ -65,7 +65,8 @@ extension Volume {
             } catch {
                 throw .node(error)
             }
-            try state.replace(tree, self.chain(of: record, contents, changeBlocks: all.blocks, after: state.chain))
+            let locks = try state.lockRecords(of: tree)
+            try state.replace(tree, locks, self.chain(of: record, contents, changeBlocks: all.blocks, after: state.chain))
             return state.noteAllForeign()
         }
         remember(record)
@@ -138,8 +139,10 @@ extension Volume {
             } catch {
                 throw .node(error)
             }
-            try state.replace(state.tree, self.chain(
-                    of: record, contents, changeBlocks: base.changeBlocks + news.blocks, after: state.chain))
+            let locks = news.changes.contains { concernsLocks($0.key) } ? try state.lockRecords(of: state.tree) : nil
+            try state.replace(
+                state.tree, locks,
+                self.chain(of: record, contents, changeBlocks: base.changeBlocks + news.blocks, after: state.chain))
             return state.noteForeign(news.changes)
         }
         if let foreign { tell(foreign) }
@@ -170,10 +173,23 @@ extension Volume {
 }
 
 extension VolumeState {
+    fileprivate func lockRecords(of tree: Tree) throws(Pause) -> LockTable.Records {
+        do throws(Interruption) {
+            return try Transaction(reading: tree, nodes: nodes).lockRecords()
+        } catch {
+            throw Pause(error)
+        }
+    }
+
     /// Goes on from what another client chose.
-    fileprivate mutating func replace(_ tree: Tree, _ chain: CommitChain) throws(Pause) {
+    ///
+    /// - Parameter lockRecords: `nil` where they are as they were.
+    fileprivate mutating func replace(
+        _ tree: Tree, _ lockRecords: LockTable.Records?, _ chain: CommitChain
+    ) throws(Pause) {
         // Nothing that was acknowledged is dropped: callers see to that, and this makes sure.
         guard !hasUnsavedWork else { throw .failed(.resourceBusy) }
+        if lockRecords != nil || locks.isChanged { try replaceLocks(with: lockRecords ?? locks.records) }
         self.tree = tree
         self.chain = chain
         pending = [:]

@@ -57,6 +57,13 @@ extension Volume {
         return RootLook(isNewest: found.chosen != nil, isAlone: found.isAlone)
     }
 
+    /// The kernel has heard of what others changed, as far as it can be read here.
+    func allTold() async {
+        // A moment, on another thread or on this one. Who is interrupted hears of no answer: a sleep that ends at once would
+        // keep the thread from whoever has to tell.
+        while current({ $0.tellings > 0 }), (try? await Task.sleep(for: .microseconds(100))) != nil {}
+    }
+
     /// As `perform`, on a root at least as new as this call: without the lease another client may have made one.
     func performOnNewest<Value: Sendable>(
         _ body: @escaping @Sendable (inout VolumeState) throws(Pause) -> Value
@@ -78,9 +85,7 @@ extension Volume {
                 // Not again at each open, until it is in reach.
                 self.newestIsOutOfReach.store(true, ordering: .relaxed)
             }
-            // A moment, on another thread or on this one. Who is interrupted hears of no answer: a sleep that ends at once would
-            // keep the thread from whoever has to tell.
-            while self.current({ $0.tellings > 0 }), (try? await Task.sleep(for: .microseconds(100))) != nil {}
+            await self.allTold()
             do throws(Errno) {
                 return .success(try await self.run(body))
             } catch {

@@ -70,7 +70,7 @@ extension Volume {
             servers.follow(chosen)
 
             let state = VolumeState(
-                chain: CommitChain(record: chosen, contents: contents),
+                chain: CommitChain(record: chosen, contents: contents), session: Incarnation(incarnation),
                 nodeMemory: options.memory / 4, frameMemory: options.memory / 4 * 3, readOnly: options.readOnly)
             let sign = options.readOnly ? nil : try lifeSign(of: incarnation, id, directories)
             let volume = Volume(
@@ -240,6 +240,7 @@ extension Volume {
         let patience = !servers.isReachable ? .milliseconds(200) : patience
         let isSaved = await patiently(upTo: patience, on: nil) {
             await self.releaseOwnOrphans()
+            await self.releaseOwnLocks()
             return await self.save()
         }
         defer { abandon() }

@@ -66,7 +66,7 @@ extension Volume {
         } else if record.isMoved(from: base) {
             // It is the base of the same commit, which comes again.
             adopt(record)
-            update { if wasHeld { $0.leaseEnd = register.leaseEnd } }
+            if wasHeld { countOnLease() }
             return false
         } else {
             try await goOn(from: record)
@@ -77,7 +77,7 @@ extension Volume {
             try state.unnamed(among: waiting.filter(state.adopted.contains))
         }
         blocks.forget(unnamed + (isDropped ? prepared.blocks.map(\.id) : []))
-        update { if wasHeld { $0.leaseEnd = register.leaseEnd } }
+        if wasHeld { countOnLease() }
         return true
     }
 
@@ -121,7 +121,10 @@ extension Volume {
                 try await runToEnd { (state) throws(Pause) in try state.redoContents(of: inode, chunks) }
             }
             let conflicts = current { $0.redo?.execution.conflicts ?? [] }
-            foreign = update { $0.finishRedo() }
+            let isOwn = record.sequence == base.record.sequence
+            foreign = try await runToEnd { (state) throws(Pause) in
+                try state.finishRedo(state.lockRecordsOfRedo(), isOwn: isOwn)
+            }
             if foreign != nil { await report(conflicts) }
         } while foreign == nil
         remember(record)

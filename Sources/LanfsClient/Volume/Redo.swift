@@ -115,11 +115,16 @@ extension VolumeState {
 
     /// From here on that is the state. Returns what the kernel may remember otherwise; `nil`, with nothing done, when more
     /// was changed meanwhile.
-    mutating func finishRedo() -> Set<ForeignChange>? {
+    ///
+    /// - Parameters:
+    ///   - lockRecords: of its tree.
+    ///   - isOwn: it is the root from before, and no other client's.
+    mutating func finishRedo(_ lockRecords: LockTable.Records, isOwn: Bool) throws(Pause) -> Set<ForeignChange>? {
         guard let redo, redo.revision == revision else {
             self.redo = nil
             return nil
         }
+        if isOwn { locks.rebase(on: lockRecords) } else { try replaceLocks(with: lockRecords) }
         self.redo = nil
         tree = redo.tree
         pending = redo.pending
@@ -138,6 +143,15 @@ extension VolumeState {
         return noteAllForeign()
     }
 
+    func lockRecordsOfRedo() throws(Pause) -> LockTable.Records {
+        guard let redo else { throw .failed(.canceled) }
+        do throws(Interruption) {
+            return try Transaction(reading: redo.tree, nodes: nodes).lockRecords()
+        } catch {
+            throw Pause(error)
+        }
+    }
+
     /// Those that nothing in the tree refers to.
     func unnamed(among blocks: [BlockID]) throws(Pause) -> [BlockID] {
         var unnamed: [BlockID] = []
@@ -151,11 +165,7 @@ extension VolumeState {
     /// Whoever has it open here is told, and keeps no lock on it.
     private mutating func expire(_ inode: InodeNumber) {
         handles.expire(inode)
-        for space in [FileLockSpace.range, .whole] {
-            let place = LockTable.Place(space: space, inode: inode)
-            for lock in locks.locks(at: place) { locks.unlock(0...UInt64.max, of: lock.owner, at: place) }
-        }
-        grantLocks()
+        locks.forget(inode)
     }
 
     /// Drops all unsaved data but these chunks: the rest was being rewritten, or is in copies.

@@ -40,6 +40,7 @@ public final class Volume: Sendable {
     /// One attempt at a time to go on from another client's root (L6).
     let goingOn = AsyncLock()
     let isClosed = Atomic<Bool>(false)
+    let lockWatch = Mutex(LockWatch())
     /// Too few keepers answered lately to say which root is the newest.
     let newestIsOutOfReach = Atomic<Bool>(false)
     /// This life of this client: names its commits (T5) and the unnamed files it keeps open.

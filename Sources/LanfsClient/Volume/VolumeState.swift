@@ -44,12 +44,7 @@ struct VolumeState {
     // MARK: What the kernel holds
     var handles = HandleTable()
     var lookups: [InodeNumber: UInt64] = [:]
-    var locks = LockTable()
-    /// Who waits for which ticket of the lock table.
-    var lockWaiters: [LockTable.Ticket: CheckedContinuation<Bool, Never>] = [:]
-
-    /// Given up before anybody waited for them.
-    var cancelledLocks: Set<LockTable.Ticket> = []
+    var locks: SharedLocks
 
     // MARK: Standing
     var chain: CommitChain
@@ -100,8 +95,9 @@ struct VolumeState {
     var changedElsewhere: Set<InodeNumber> = []
 
     /// `frameMemory`: bytes of file data, unsaved ones included.
-    init(chain: CommitChain, nodeMemory: Int, frameMemory: Int, readOnly: Bool) {
+    init(chain: CommitChain, session: Incarnation, nodeMemory: Int, frameMemory: Int, readOnly: Bool) {
         self.chain = chain
+        self.locks = SharedLocks(session: session)
         self.tree = Tree(root: chain.contents.tree)
         self.guarded = GuardedNodes(cache: NodeCache(limitBytes: nodeMemory))
         self.dirtyLimit = min(32 << 20, frameMemory / 3)
@@ -181,7 +177,9 @@ struct VolumeState {
     var hasUnsavedWork: Bool { operations > committedOperations || prepared != nil }
 
     /// That, and our own housekeeping, which the next commit takes along and which nobody misses when it is dropped.
-    var hasUncommittedWork: Bool { hasUnsavedWork || !pending.isEmpty || raisesGCEpoch || membership != nil }
+    var hasUncommittedWork: Bool {
+        hasUnsavedWork || !pending.isEmpty || raisesGCEpoch || membership != nil || (locks.isChanged && !readOnly)
+    }
 }
 
 /// The node cache as part of the state.

@@ -103,6 +103,8 @@ struct Survey {
             _ = try RecoveryWatch(decoding: value)
         case .conflict:
             _ = try Place(decoding: value)
+        case .lock, .lockRequest:
+            try LockTable.check(key, value)
         }
     }
 

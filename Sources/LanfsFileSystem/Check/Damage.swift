@@ -27,6 +27,8 @@ extension RecordKey: CustomStringConvertible {
         case .pinnedRoot(let sequence, let hash): "pinned root \(sequence)/\(hash)"
         case .recovery(let id): "recovery \(id)"
         case .conflict(let inode): "conflict \(inode)"
+        case .lock(let place, _, let owner): "a lock of session \(owner.session) on inode \(place.inode)"
+        case .lockRequest(let ticket, let session): "lock request \(ticket) of session \(session)"
         }
     }
 }

@@ -43,6 +43,9 @@ struct KeyRange {
         KeyRange(.orphan, incarnation.high, incarnation.low)
     }
 
+    /// Those held, and those waited for.
+    static let locks = KeyRange(from: KeyRange(.lock).from, below: KeyRange(.lockRequest).below)
+
     /// Dead since a commit whose sequence is known (not 0) and below `sequence`.
     static func dead(before sequence: UInt64) -> KeyRange {
         KeyRange(

@@ -24,8 +24,12 @@ public enum RecordKey: Equatable, Sendable {
     case recovery(UInt64)
     /// An inode that lost a conflict (L6), and where it was put.
     case conflict(InodeNumber)
+    /// A lock that a session holds.
+    case lock(LockTable.Place, start: UInt64, FileLockOwner)
+    /// One that a session waits for; in the order in which they came.
+    case lockRequest(LockTable.Ticket, Incarnation)
 
-    /// The first byte of each key. `lock`, `client` and `history` are kept for protocol.md's sections 3 and 4.
+    /// The first byte of each key. `client` and `history` are kept for protocol.md's sections 3 and 4.
     enum Kind: UInt8 {
         case superblock = 0x01
         case inode = 0x10
@@ -40,6 +44,7 @@ public enum RecordKey: Equatable, Sendable {
         case recovery = 0x78
         case conflict = 0x7c
         case lock = 0x80
+        case lockRequest = 0x81
         case client = 0x90
         case history = 0xa0
     }
@@ -93,6 +98,18 @@ extension RecordKey {
             return Key(Self.start(.recovery, id, size: 9).bytes)
         case .conflict(let inode):
             return Key(Self.start(.conflict, inode, size: 9).bytes)
+        case .lock(let place, let start, let owner):
+            var writer = ByteWriter(reserving: 42)
+            writer.append(Kind.lock.rawValue)
+            place.encode(into: &writer)
+            writer.append(start)
+            owner.session.encode(into: &writer)
+            writer.append(owner.number)
+            return Key(writer.bytes)
+        case .lockRequest(let ticket, let session):
+            var writer = Self.start(.lockRequest, ticket, size: 25)
+            session.encode(into: &writer)
+            return Key(writer.bytes)
         }
     }
 
@@ -130,8 +147,7 @@ extension RecordKey {
             guard try reader.integer(UInt8.self) == 0, !name.contains(0) else { return nil }
             decoded = .attribute(inode, name: name, piece: try reader.integer())
         case .orphan:
-            let incarnation = Incarnation(high: try reader.integer(), low: try reader.integer())
-            decoded = .orphan(incarnation, try reader.integer())
+            decoded = .orphan(try Incarnation(from: &reader), try reader.integer())
         case .trim:
             decoded = .trim(try reader.integer(), generation: try reader.integer())
         case .usage:
@@ -144,7 +160,14 @@ extension RecordKey {
             decoded = .recovery(try reader.integer())
         case .conflict:
             decoded = .conflict(try reader.integer())
-        case .lock, .client, .history:
+        case .lock:
+            let place = try LockTable.Place(from: &reader)
+            let start: UInt64 = try reader.integer()
+            decoded = .lock(
+                place, start: start, FileLockOwner(session: try Incarnation(from: &reader), number: try reader.integer()))
+        case .lockRequest:
+            decoded = .lockRequest(try reader.integer(), try Incarnation(from: &reader))
+        case .client, .history:
             return nil
         }
         try reader.finish()

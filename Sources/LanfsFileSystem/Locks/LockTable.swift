@@ -32,7 +32,7 @@ public struct LockTable: Equatable, Sendable {
     }
 
     /// Of each place, by start; no entry when there is none. Never iterated where the order could be seen.
-    private var held: [Place: [FileLock]] = [:]
+    private(set) var held: [Place: [FileLock]] = [:]
     /// In the order they came.
     private var queue: [Waiting] = []
     private var nextTicket: Ticket = 1
@@ -49,13 +49,30 @@ public struct LockTable: Equatable, Sendable {
         held[place]?.first { $0.conflicts(with: lock) }
     }
 
+    /// Whoever holds or waits for something.
+    public var sessions: Set<Incarnation> {
+        var sessions = Set(queue.map(\.lock.owner.session))
+        for locks in held.values { sessions.formUnion(locks.map(\.owner.session)) }
+        return sessions
+    }
+
+    /// Whether its owner holds all of this, or more.
+    public func covers(_ lock: FileLock, at place: Place) -> Bool {
+        var next = lock.start
+        for held in locks(at: place) where held.owner == lock.owner && held.kind.rawValue >= lock.kind.rawValue {
+            guard held.start <= next, next <= held.end else { continue }
+            if held.end >= lock.end { return true }
+            next = held.end + 1
+        }
+        return false
+    }
+
     /// Takes a lock, in place of what its owner holds of the range; or says who is in the way, and changes nothing.
     ///
     /// After a lock was made weaker others may go on: ``grantWaiting()``.
     public mutating func lock(_ lock: FileLock, at place: Place) -> Answer {
         if let other = conflict(with: lock, at: place) { return .refused(by: other) }
-        clear(lock.start...lock.end, of: lock.owner, at: place)
-        insert(lock, at: place)
+        put(lock, at: place)
         return .granted
     }
 
@@ -70,9 +87,19 @@ public struct LockTable: Equatable, Sendable {
         return .waiting(ticket)
     }
 
+    /// Takes a lock that was granted elsewhere.
+    public mutating func put(_ lock: FileLock, at place: Place) {
+        clear(lock.start...lock.end, of: lock.owner, at: place)
+        insert(lock, at: place)
+    }
+
     /// The one who waits was interrupted.
     public mutating func cancel(_ ticket: Ticket) {
         queue.removeAll { $0.ticket == ticket }
+    }
+
+    public mutating func cancelRequests(of session: Incarnation, where isOver: (Ticket) -> Bool) {
+        queue.removeAll { $0.lock.owner.session == session && isOver($0.ticket) }
     }
 
     public mutating func unlock(_ range: ClosedRange<UInt64>, of owner: FileLockOwner, at place: Place) {
@@ -86,6 +113,34 @@ public struct LockTable: Equatable, Sendable {
             let left = locks(at: place).filter { $0.owner.session != session }
             held[place] = left.isEmpty ? nil : left
         }
+    }
+
+    /// Gives a session what `others` say that it holds, and nothing else.
+    public mutating func setHeld(by session: Incarnation, as others: LockTable) {
+        let waiting = queue
+        release(session: session)
+        queue = waiting
+        for (place, locks) in others.held {
+            for lock in locks where lock.owner.session == session { insert(lock, at: place) }
+        }
+    }
+
+    /// What a session holds.
+    public func held(by session: Incarnation) -> [(place: Place, lock: FileLock)] {
+        held.flatMap { place, locks in
+            locks.lazy.filter { $0.owner.session == session }.map { (place, $0) }
+        }
+    }
+
+    /// Tickets given from now on are higher than those of `other`.
+    public mutating func continueTickets(of other: LockTable) { nextTicket = max(nextTicket, other.nextTicket) }
+
+    /// As it was written down.
+    mutating func add(_ lock: FileLock, at place: Place) { insert(lock, at: place) }
+
+    mutating func add(_ request: Waiting) {
+        queue.append(request)
+        nextTicket = max(nextTicket, request.ticket < .max ? request.ticket + 1 : .max)
     }
 
     /// Gives those who wait what is free now, first come first served. To be called after locks went or grew weaker.

@@ -13,6 +13,17 @@ public struct Incarnation: Hashable, Comparable, Sendable {
     public static func < (left: Self, right: Self) -> Bool { (left.high, left.low) < (right.high, right.low) }
 }
 
+extension Incarnation {
+    func encode(into writer: inout ByteWriter) {
+        writer.append(high)
+        writer.append(low)
+    }
+
+    init(from reader: inout ByteReader) throws(DecodingError) {
+        self.init(high: try reader.integer(), low: try reader.integer())
+    }
+}
+
 extension Incarnation: CustomStringConvertible {
     public var description: String { [high, low].map(hexadecimal).joined() }
 }

@@ -28,6 +28,9 @@ public struct RegisterRequest: Equatable, Sendable {
         /// another client that waits for the sender's lease, unless `knowsWanted`; and with yes when the lease was given
         /// back and the sender is next (L7). A hint, never a proof.
         case watch(known: Ballot, knowsWanted: Bool)
+        /// How long these sessions have been silent here; answered by `.silence`. A hint: what it is used for is fenced by
+        /// the lease.
+        case sessions([ProposerID])
         /// A1.
         case prepare(Ballot)
         /// A2; the record carries its ballot. `next` is the ballot of the same proposer's next Accept (P6).
@@ -62,8 +65,11 @@ public struct RegisterRequest: Equatable, Sendable {
 
 extension RegisterRequest {
     private enum Code: UInt8 {
-        case read = 1, watch, prepare, accept, learn, renew, release, initialize, recover, join, admit
+        case read = 1, watch, prepare, accept, learn, renew, release, initialize, recover, join, admit, sessions
     }
+
+    /// Sessions that one question can name.
+    public static let sessionLimit = 256
 
     public func encode(into writer: inout ByteWriter) {
         writer.append(epoch)
@@ -89,6 +95,9 @@ extension RegisterRequest {
             writer.append(Code.watch.rawValue)
             known.encode(into: &writer)
             writer.append(knowsWanted)
+        case .sessions(let sessions):
+            writer.append(Code.sessions.rawValue)
+            writer.append(list: sessions) { $0.append($1) }
         case .prepare(let ballot):
             writer.append(Code.prepare.rawValue)
             ballot.encode(into: &writer)
@@ -131,12 +140,15 @@ extension RegisterRequest {
         }
         switch code {
         case .read: body = .read(known: try Self.ballot(&reader))
-        case .join: 
+        case .join:
             body = .join(
                 known: try Self.ballot(&reader),
                 ticket: try reader.optional { (reader) throws(DecodingError) in try reader.integer() })
         case .admit: body = .admit(try Ballot(from: &reader), try JoinTicket.list(from: &reader))
         case .watch: body = .watch(known: try Ballot(from: &reader), knowsWanted: try reader.bool())
+        case .sessions:
+            body = .sessions(
+                try reader.list(minimum: 16, limit: Self.sessionLimit) { (reader) throws(DecodingError) in try reader.integer() })
         case .prepare: body = .prepare(try Ballot(from: &reader))
         case .accept: body = .accept(try RootRecord(from: &reader), next: try Self.ballot(&reader))
         case .learn: body = .learn(try Ballot(from: &reader))

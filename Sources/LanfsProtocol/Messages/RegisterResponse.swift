@@ -31,6 +31,8 @@ public struct RegisterResponse: Equatable, Sendable {
         case yes
         /// The accepted record, to `read`, `watch` and `prepare`; without the bytes when the asker knows them.
         indirect case accepted(Ballot, RootRecord?)
+        /// To `sessions`, one for each, in milliseconds; `nil`: not known here.
+        case silence([UInt32?])
         case refused(RegisterRefusal)
     }
 
@@ -73,7 +75,7 @@ public struct RegisterResponse: Equatable, Sendable {
 
 extension RegisterResponse {
     private enum Code: UInt8 {
-        case yes = 1, accepted, outbid, held, wrongEpoch, uninitialized, occupied, amnesiac, invalid
+        case yes = 1, accepted, outbid, held, wrongEpoch, uninitialized, occupied, amnesiac, invalid, silence
     }
 
     public func encode(into writer: inout ByteWriter) {
@@ -93,6 +95,9 @@ extension RegisterResponse {
             writer.append(Code.accepted.rawValue)
             ballot.encode(into: &writer)
             writer.append(optional: record) { $1.encode(into: &$0) }
+        case .silence(let times):
+            writer.append(Code.silence.rawValue)
+            writer.append(list: times) { writer, time in writer.append(optional: time) { $0.append($1) } }
         case .refused(.outbid):
             writer.append(Code.outbid.rawValue)
         case .refused(.held(let milliseconds)):
@@ -135,6 +140,11 @@ extension RegisterResponse {
             let record = try reader.optional { (reader) throws(DecodingError) in try RootRecord(from: &reader) }
             if let record, record.ballot != ballot { throw .invalid(what: "the ballot of a record") }
             verdict = .accepted(ballot, record)
+        case .silence:
+            verdict = .silence(
+                try reader.list(minimum: 1, limit: RegisterRequest.sessionLimit) { (reader) throws(DecodingError) in
+                    try reader.optional { (reader) throws(DecodingError) in try reader.integer() }
+                })
         case .outbid: verdict = .refused(.outbid)
         case .held: verdict = .refused(.held(milliseconds: try reader.integer()))
         case .wrongEpoch: verdict = .refused(.wrongEpoch(try RootRecord(from: &reader)))

@@ -156,6 +156,7 @@ extension Keeper {
             guard news || wanted || request.epoch != state.epoch else { return nil }
             return .accepted(accepted.ballot, known == accepted.ballot ? nil : accepted)
         }
+        if case .sessions(let sessions) = request.body { return .silence(sessions.map { silence(of: $0, now) }) }
         guard request.epoch == state.epoch else { return .refused(.wrongEpoch(accepted)) }  // A4
 
         switch request.body {
@@ -176,7 +177,7 @@ extension Keeper {
             guard isHolder(ballot.proposer) else { return .refused(.outbid) }
             sessions.admit(tickets)
             return .yes
-        case .read, .join, .watch, .initialize, .recover:
+        case .read, .join, .watch, .sessions, .initialize, .recover:
             return nil  // answered above
         }
     }
@@ -240,6 +241,12 @@ extension Keeper {
     /// L7: the lease was given back, and it was this session that asked for it first.
     private func isTurn(of sender: ProposerID, _ now: Duration) -> Bool {
         first?.proposer == sender && leaseLeft(now) == nil && reservedUntil.map { now < $0 } ?? false
+    }
+
+    /// Whoever holds the lease asks for that, and seldom reads.
+    private func silence(of session: ProposerID, _ now: Duration) -> UInt32? {
+        let silences = [sessions.silence(of: session, now), isHolder(session) ? now - lastYes : nil]
+        return silences.compactMap { $0 }.min().map { UInt32(clamping: Int64($0 / .milliseconds(1))) }
     }
 
     private func isInLine(_ now: Duration) -> Bool {

@@ -55,6 +55,11 @@ struct Sessions: Sendable {
     /// Whether no other session is known, nor one turned away.
     func isAlone(_ session: ProposerID) -> Bool { known.allSatisfy { $0.ticket.session == session } }
 
+    /// `nil`: it is not known.
+    func silence(of session: ProposerID, _ now: Duration) -> Duration? {
+        known.first { $0.ticket.session == session }.map { now - $0.heardAt }
+    }
+
     /// Before anything else is done at `now`. No lease outstanding here: nobody can act on one that counts on this keeper
     /// without hearing, in the answer that gave it, of those who are known by then.
     mutating func settle(_ now: Duration, isLeased: Bool, _ timing: LeaseTiming) {

@@ -1,0 +1,22 @@
+import Testing
+
+/// Two machines, as far as lanfs can tell, with one volume: the second has a home of its own and the first one's key.
+func onTwoMounts(
+    limit: Duration = .seconds(120), location: SourceLocation = #_sourceLocation, _ body: (Host, Host) throws -> Void
+) throws {
+    try onHost(limit: limit, location: location) { first in
+        let second = try Host(limit: limit)
+        defer { second.cleanUp() }
+        second.discoveryPort = first.discoveryPort
+        let words = try first.lanfs("keygen", "--export")
+        try writeFile(second.local("words"), Array(words.text.utf8))
+        let taken = try second.lanfs("keygen", "--import", input: second.local("words"))
+        guard words.status == 0, taken.status == 0 else { throw Failure("the key: \(words.errors) \(taken.errors)") }
+        try second.startMount()
+        do {
+            try body(first, second)
+        } catch {
+            throw Failure("\(error)\n== the second mount\n\(second.mountLog.suffix(3000))")
+        }
+    }
+}
