@@ -97,7 +97,10 @@ public protocol FileSystemOperations: Sendable {
     func release(_ handle: Handle)
     func read(_ handle: Handle, offset: UInt64, count: Int) -> Outcome<FileBytes>
     /// `data` is only valid during the call; everything is taken in before it returns.
-    func write(_ handle: Handle, offset: UInt64, data: UnsafeRawBufferPointer, by caller: Caller) -> Outcome<Int>
+    /// `appends`: at the end of the file (O_APPEND), which the kernel takes to be at `offset`; another client may have moved it.
+    func write(
+        _ handle: Handle, offset: UInt64, appends: Bool, data: UnsafeRawBufferPointer, by caller: Caller
+    ) -> Outcome<Int>
     func sync(_ handle: Handle, dataOnly: Bool) -> Outcome<Void>
     func allocate(_ handle: Handle, mode: Int32, offset: UInt64, length: UInt64, by caller: Caller) -> Outcome<Void>
     /// `whence` SEEK_DATA or SEEK_HOLE.

@@ -164,8 +164,10 @@ enum OperationTable {
         table.write = { raw, _, data, count, offset, info in
             serve(raw) { bridge, request in
                 let data = UnsafeRawBufferPointer(start: data, count: data == nil ? 0 : count)
+                // A page that is written back has its place.
+                let appends = info.map { $0.pointee.flags & O_APPEND != 0 && $0.pointee.writepage == 0 } ?? false
                 let outcome = bridge.operations.write(
-                    handle(info), offset: UInt64(clamping: offset), data: data, by: request.caller)
+                    handle(info), offset: UInt64(clamping: offset), appends: appends, data: data, by: request.caller)
                 bridge.settle(request, outcome, .changing, as: .written)
             }
         }

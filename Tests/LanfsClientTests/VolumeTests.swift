@@ -59,7 +59,7 @@ extension Volume {
         ).value()
         for start in stride(from: 0, to: bytes.count, by: 100_000) {
             let piece = Array(bytes[start..<min(start + 100_000, bytes.count)])
-            let outcome = piece.withUnsafeBytes { write(file.handle, offset: UInt64(start), data: $0, by: caller) }
+            let outcome = piece.withUnsafeBytes { write(file.handle, offset: UInt64(start), appends: false, data: $0, by: caller) }
             #expect(try await outcome.value() == piece.count)
         }
         release(file.handle)
@@ -235,7 +235,7 @@ func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeed
         _ = try await volume.unlink(Array("deleted".utf8), in: rootInode, by: caller).value()
         try await volume.put(pattern(70_000), as: "kept")
         let bytes = pattern(200_000)
-        let outcome = bytes.withUnsafeBytes { volume.write(file.handle, offset: 0, data: $0, by: caller) }
+        let outcome = bytes.withUnsafeBytes { volume.write(file.handle, offset: 0, appends: false, data: $0, by: caller) }
         #expect(try await outcome.value() == bytes.count)
         #expect(try await volume.close() == nil)
         let again = try await laboratory.open(at: server)

@@ -28,6 +28,10 @@ struct PinnedRootTests {
         #expect(try volume.check() == [])
         try volume.run { (tree) throws(Interruption) in try tree.unpin(root(7)) }
         #expect(try volume.read { (tree) throws(Interruption) in try tree.pinnedRoots() } == [root(300)])
+        // What a person dropped does not come back with the next server that shows it.
+        try volume.run { (tree) throws(Interruption) in try tree.pin(root(7)) }
+        #expect(try volume.read { (tree) throws(Interruption) in try tree.pinnedRoots() } == [root(300)])
+        #expect(try volume.check() == [])
     }
 
     @Test("that cannot be read are no absence of them")

@@ -249,9 +249,9 @@ public final class MemoryFileSystem: FileSystemOperations, @unchecked Sendable {
         }
     }
 
-    public func write(_ handle: Handle, offset: UInt64, data: UnsafeRawBufferPointer, by caller: Caller)
-        -> Outcome<Int>
-    {
+    public func write(
+        _ handle: Handle, offset: UInt64, appends: Bool, data: UnsafeRawBufferPointer, by caller: Caller
+    ) -> Outcome<Int> {
         let isStuck = behaviour(handle) == .stuckWrite
         guard delayed || isStuck else {
             switch run({ world throws(Errno) in try world.write(handle, offset, data, caller.now) }) {

@@ -5,7 +5,7 @@ import SystemPackage
 extension VolumeState {
     /// The bytes of `inode` from `offset` on, at most `count`, fewer only at the end of the file.
     mutating func bytes(of inode: InodeNumber, offset: UInt64, count: Int) throws(Pause) -> FileBytes {
-        let size = try read { (transaction) throws(Interruption) in try transaction.attributes(of: inode).size }
+        let size = try read(of: inode) { (transaction) throws(Interruption) in try transaction.attributes(of: inode).size }
         guard offset < size, count > 0 else { return FileBytes(pieces: []) }
         let end = min(size, offset + UInt64(count))
         guard let file = dirty[inode], !file.isEmpty else {
@@ -32,7 +32,7 @@ extension VolumeState {
 
     /// Bytes as the tree has them, without what is dirty.
     private mutating func storedPieces(of inode: InodeNumber, in range: Range<UInt64>) throws(Pause) -> [ArraySlice<UInt8>] {
-        let plan = try read { (transaction) throws(Interruption) in
+        let plan = try read(of: inode) { (transaction) throws(Interruption) in
             try transaction.readPlan(inode, offset: range.lowerBound, count: range.count)
         }
         var pieces: [ArraySlice<UInt8>] = []

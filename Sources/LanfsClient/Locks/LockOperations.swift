@@ -104,14 +104,18 @@ extension Volume {
     ) -> Outcome<Void> {
         let result = attempt { (state) throws(Pause) in
             let place = try state.lockPlace(handle, space)
-            return state.unlock(range, of: owner, at: place)
+            return (isTold: !state.unlock(range, of: owner, at: place), isSaved: !state.hasUnsavedWork)
         }
         switch result {
-        case .success(false):
+        case .success(let (isTold, isSaved)):
             tellOfGrants()
-            return .done(())
-        // It is given up here already. Whoever was told so and asks elsewhere finds it free.
-        case .success(true): return .later({ await self.othersTold() }, on: executor)
+            let saves = !isSaved && hasReaders
+            if isTold, !saves { return .done(()) }
+            return .later({
+                // Who gets the lock next reads what was written under it; and whoever is told that it is free finds it so.
+                let outcome = saves ? await self.savedForReaders(handle) : .success(())
+                return isTold ? outcome : await self.othersTold()
+            }, on: executor)
         case .failure(.failed(let errno)): return .failed(errno)
         case .failure: return .failed(.ioError)
         }

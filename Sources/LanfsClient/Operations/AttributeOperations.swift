@@ -5,7 +5,7 @@ extension Volume {
     public func attributes(of inode: InodeNumber) -> Outcome<Attributes> {
         perform { (state) throws(Pause) in
             state.withUnsavedSize(
-                try state.read { (transaction) throws(Interruption) in try transaction.attributes(of: inode) })
+                try state.read(of: inode) { (transaction) throws(Interruption) in try transaction.attributes(of: inode) })
         }
     }
 

@@ -52,6 +52,17 @@ extension Volume {
 
     private static let closePatience = Duration.seconds(10)
 
+    /// L4: others may read, so what is closed or unlocked has to be in a chosen root before that is answered.
+    var hasReaders: Bool { !register.isSolo && servers.canAskKeepers(of: current { $0.chain.record }) }
+
+    /// For them. Where it cannot be saved for now that is for fsync(2) to tell: nobody else can write, or read what is newer,
+    /// until then. Who was overtaken by another client hears of it: what was written through the handle is in a copy (L6).
+    func savedForReaders(_ handle: Handle) async -> Result<Void, Errno> {
+        let outcome = await patiently(upTo: Self.closePatience, on: executor) { await self.save() } ?? .success(())
+        if case .success = outcome, current({ $0.handles.isExpired(handle) }) { return .failure(.staleNFSFileHandle) }
+        return outcome
+    }
+
     /// L4: who opens the file next, on another machine, sees what was written before this returns; where no other session may
     /// read nobody can tell, and nobody waits.
     public func flush(_ handle: Handle, lockOwner: UInt64) -> Outcome<Void> {
@@ -67,11 +78,7 @@ extension Volume {
         }
         tellOfGrants()
         switch result {
-        case .success((_, true)) where !register.isSolo && servers.canAskKeepers(of: current { $0.chain.record }):
-            return .later({
-                // It cannot be saved for now: that is for fsync(2) to tell. Nobody else can write, or read what is newer, until then.
-                await patiently(upTo: Self.closePatience, on: self.executor) { await self.save() } ?? .success(())
-            }, on: executor)
+        case .success((_, true)) where hasReaders: return .later({ await self.savedForReaders(handle) }, on: executor)
         case .success((true, _)): return .later({ await self.othersTold() }, on: executor)
         case .success: return .done(())
         case .failure(.failed(let errno)): return .failed(errno)
@@ -88,6 +95,7 @@ extension Volume {
                     at: LockTable.Place(space: .whole, inode: file.inode))
             }
             guard let inode = state.handles.close(handle) else { return (nil, isUnlocked) }
+            state.ghosts[inode] = nil
             state.noteClosed(inode)
             return (inode, isUnlocked)
         }
@@ -112,12 +120,13 @@ extension Volume {
     }
 
     public func write(
-        _ handle: Handle, offset: UInt64, data: UnsafeRawBufferPointer, by caller: Caller
+        _ handle: Handle, offset: UInt64, appends: Bool, data: UnsafeRawBufferPointer, by caller: Caller
     ) -> Outcome<Int> {
         let count = data.count
         let result = attempt { (state) throws(Pause) in
-            try state.write(data, through: handle, offset: offset, by: caller)
+            try state.write(data, through: handle, offset: offset, appends: appends, by: caller)
         }
+        if appends { tellOfMovedEnds() }
         switch result {
         case .success(false): return .done(count)
         case .success(true): return .later({ await self.saved(count) }, on: executor)
@@ -129,11 +138,12 @@ extension Volume {
                     var outcome: Result<Bool, Pause> = .success(false)
                     copy.withUnsafeBytes { data in
                         outcome = Result { () throws(Pause) in
-                            try state.write(data, through: handle, offset: offset, by: caller)
+                            try state.write(data, through: handle, offset: offset, appends: appends, by: caller)
                         }
                     }
                     return try outcome.get()
                 }, after: pause)
+                if appends { self.tellOfMovedEnds() }
                 switch isSynchronous {
                 case .success(false): return .success(count)
                 case .success(true): return await self.saved(count)
@@ -141,6 +151,16 @@ extension Volume {
                 }
             }
         }
+    }
+
+    /// The kernel keeps what it appended where it took the end to be.
+    private func tellOfMovedEnds() {
+        let moved = update { state in
+            defer { state.movedEnds = [] }
+            if !state.movedEnds.isEmpty { state.tellings += 1 }
+            return state.movedEnds
+        }
+        if !moved.isEmpty { tell(Set(moved.map { .data($0) })) }
     }
 
     private func saved(_ count: Int) async -> Result<Int, Errno> { await save().map { count } }
@@ -208,10 +228,17 @@ extension VolumeState {
 
     /// Returns whether the descriptor wants every write on disk before it returns (O_SYNC).
     fileprivate mutating func write(
-        _ data: UnsafeRawBufferPointer, through handle: Handle, offset: UInt64, by caller: Caller
+        _ data: UnsafeRawBufferPointer, through handle: Handle, offset: UInt64, appends: Bool = false, by caller: Caller
     ) throws(Pause) -> Bool {
         guard let file = handles.files[handle], file.flags.contains(.write) else { throw .failed(.badFileDescriptor) }
-        try write(data, to: file.inode, offset: offset, by: caller)
+        var place = offset
+        if appends {
+            // Only with the lease is it the newest end.
+            try requireWritable()
+            place = try read { (transaction) throws(Interruption) in try transaction.attributes(of: file.inode).size }
+        }
+        try write(data, to: file.inode, offset: place, by: caller)
+        if place != offset { movedEnds.insert(file.inode) }
         return file.flags.contains(.synchronous)
     }
 }

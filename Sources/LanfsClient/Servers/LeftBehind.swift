@@ -68,20 +68,27 @@ extension Volume {
         where recoveries.relation(to: RollbackMemory(record, try open(record).recoveries, signer)) != .sameSide {
             left.append((server, PinnedRoot(record, record.hash(signer))))
         }
-        let known = try await pinnedRoots().map(\.hash)
-        let new = left.filter { !known.contains($0.root.hash) }
+        let roots = left.map(\.root)
+        let isKnown = try await runToEnd { (state) throws(Pause) in
+            try state.read { (transaction) throws(Interruption) in
+                var isKnown: [Bool] = []
+                for root in roots { isKnown.append(try transaction.knows(root)) }
+                return isKnown
+            }
+        }
+        let new = zip(left, isKnown).filter { !$1 }.map(\.0)
         guard !new.isEmpty else { return }
         try await acquireLease()
-        let roots = new.map(\.root)
+        let newRoots = new.map(\.root)
         try await runToEnd { (state) throws(Pause) in
             try state.changeUncounted { (transaction) throws(Interruption) in
-                for root in roots { try transaction.pin(root) }
+                for root in newRoots { try transaction.pin(root) }
             }
         }
         if case .failure(let errno) = await commitHousekeeping() { throw .failed(errno) }
         // It was dropped where the lease was lost meanwhile.
         let pinned = try await pinnedRoots().map(\.hash)
-        guard roots.allSatisfy({ pinned.contains($0.hash) }) else { throw .busy }
+        guard newRoots.allSatisfy({ pinned.contains($0.hash) }) else { throw .busy }
         for (server, root) in new {
             log.warning(
                 "the server \(servers.names(of: [server])) comes back with commit \(root.record.sequence), which is not in the volume since a recovery by force: that went on without it. It is kept as the snapshot \(root.name)")

@@ -174,7 +174,7 @@ public struct Put: Sendable {
             if count == 0 { return }
             let piece = UnsafeRawBufferPointer(rebasing: buffer[..<count])
             _ = try await files.attempt(
-                "write", target, files.volume.write(handle, offset: offset, data: piece, by: files.caller))
+                "write", target, files.volume.write(handle, offset: offset, appends: false, data: piece, by: files.caller))
             offset += UInt64(count)
             progress.report(.moved(bytes: UInt64(count), resumed: false))
         }

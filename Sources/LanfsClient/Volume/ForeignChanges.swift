@@ -44,6 +44,30 @@ extension VolumeState {
         return Set((lookups.keys + [rootInode]).map { .data($0) })
     }
 
+    func openInodes(removedBy changes: [Change]) -> [InodeNumber] {
+        changes.compactMap { change in
+            guard change.value == nil, case .inode(let inode)? = RecordKey(change.key), handles.isOpen(inode) else { return nil }
+            return inode
+        }
+    }
+
+    func openInodes(missingFrom other: Tree) throws(Pause) -> [InodeNumber] {
+        var missing: [InodeNumber] = []
+        for inode in handles.openInodes where ghosts[inode] == nil {
+            guard try isThere(inode, in: tree), try !isThere(inode, in: other) else { continue }
+            missing.append(inode)
+        }
+        return missing
+    }
+
+    private func isThere(_ inode: InodeNumber, in tree: Tree) throws(Pause) -> Bool {
+        do throws(Interruption) {
+            return try Transaction(reading: tree, nodes: nodes).has(inode)
+        } catch {
+            throw Pause(error)
+        }
+    }
+
     /// The kernel never looks the root up.
     private func isKnown(_ inode: InodeNumber) -> Bool { lookups[inode] != nil || inode == rootInode }
 }

@@ -25,6 +25,7 @@ struct HandleTable {
     private var openCounts: [InodeNumber: Int] = [:]
 
     func isOpen(_ inode: InodeNumber) -> Bool { openCounts[inode] != nil }
+    var openInodes: some Collection<InodeNumber> { openCounts.keys }
 
     mutating func open(_ inode: InodeNumber, flags: OpenFlags) -> Handle {
         files[next] = File(inode: inode, flags: flags)

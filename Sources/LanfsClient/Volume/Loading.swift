@@ -66,6 +66,7 @@ extension Volume {
                 throw .node(error)
             }
             let locks = try state.lockRecords(of: tree)
+            for inode in try state.openInodes(missingFrom: tree) { state.ghosts[inode] = state.tree }
             try state.replace(tree, locks, self.chain(of: record, contents, changeBlocks: all.blocks, after: state.chain))
             return state.noteAllForeign()
         }
@@ -134,14 +135,22 @@ extension Volume {
             else {
                 return nil
             }
+            let removed = state.openInodes(removedBy: news.changes)
+            let changesLocks = news.changes.contains { concernsLocks($0.key) }
+            // In place, unless the tree from before is needed, or something after it can pause.
+            let before = removed.isEmpty && !changesLocks ? nil : state.tree
             do throws(MissingNode) {
                 try state.tree.apply(news.changes, nodes: state.nodes)
             } catch {
+                if let before { state.tree = before }
                 throw .node(error)
             }
-            let locks = news.changes.contains { concernsLocks($0.key) } ? try state.lockRecords(of: state.tree) : nil
+            let after = state.tree
+            if let before { state.tree = before }
+            let locks = changesLocks ? try state.lockRecords(of: after) : nil
+            if let before { for inode in removed { state.ghosts[inode] = before } }
             try state.replace(
-                state.tree, locks,
+                after, locks,
                 self.chain(of: record, contents, changeBlocks: base.changeBlocks + news.blocks, after: state.chain))
             return state.noteForeign(news.changes)
         }

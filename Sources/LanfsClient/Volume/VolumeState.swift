@@ -91,6 +91,11 @@ struct VolumeState {
     var isSetAside = false
     /// When an earlier session's unsaved work was last found too large for the servers.
     var tookUpInVain: ContinuousClock.Instant?
+    /// Files that are open here and that another client removed, and the tree that has them still: their blocks stay readable
+    /// for as long as servers keep what was freed (G7).
+    var ghosts: [InodeNumber: Tree] = [:]
+    /// Files that the kernel appended to elsewhere than it thinks.
+    var movedEnds: Set<InodeNumber> = []
     /// Inodes whose contents another client may have changed since the kernel cached them.
     var changedElsewhere: Set<InodeNumber> = []
 
@@ -103,6 +108,19 @@ struct VolumeState {
         self.dirtyLimit = min(32 << 20, frameMemory / 3)
         self.frames = FrameCache(limit: frameMemory - dirtyLimit)
         self.readOnly = readOnly
+    }
+
+    /// As `read`, of an inode that may be removed elsewhere.
+    func read<Value>(
+        of inode: InodeNumber, _ body: (inout Transaction) throws(Interruption) -> Value
+    ) throws(Pause) -> Value {
+        guard let ghost = ghosts[inode] else { return try read(body) }
+        var transaction = Transaction(reading: ghost, nodes: nodes)
+        do throws(Interruption) {
+            return try body(&transaction)
+        } catch {
+            throw Pause(error)
+        }
     }
 
     /// Runs a function of the file system that only reads.

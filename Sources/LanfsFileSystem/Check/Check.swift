@@ -98,7 +98,7 @@ struct Survey {
             if live[block, default: 0] > 0 || counted.contains(block) { report(key, "the block is still in use") }
             _ = try BlockUsage.made(ofDead: value)
         case .pinnedRoot(let sequence, _):
-            if try PinnedRoot(decoding: value).record.sequence != sequence { report(key, "is another commit") }
+            if value != PinnedRoot.dropped, try PinnedRoot(decoding: value).record.sequence != sequence { report(key, "is another commit") }
         case .recovery:
             _ = try RecoveryWatch(decoding: value)
         case .conflict:

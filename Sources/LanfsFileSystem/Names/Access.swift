@@ -59,6 +59,8 @@ extension Transaction {
         return try decoded { () throws(DecodingError) in try InodeRecord(decoding: bytes, of: inode) }
     }
 
+    public func has(_ inode: InodeNumber) throws(Interruption) -> Bool { try read(.inode(inode)) != nil }
+
     /// `ESTALE` when there is none: it was removed, here or by another client.
     func inode(_ inode: InodeNumber) throws(Interruption) -> InodeRecord {
         guard let record = try inodeIfPresent(inode) else { throw .failed(.staleNFSFileHandle) }

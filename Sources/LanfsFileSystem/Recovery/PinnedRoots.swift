@@ -15,6 +15,9 @@ public struct PinnedRoot: Equatable, Sendable {
     public var name: String { "\(record.sequence)-\(hash.hex.prefix(8))" }
 
     fileprivate var key: RecordKey { .pinnedRoot(sequence: record.sequence, hash) }
+
+    /// Instead of a root: a person dropped it, and it is not to come back with the next server that shows it.
+    static let dropped = [RecordVersion.current]
 }
 
 extension PinnedRoot {
@@ -38,17 +41,22 @@ extension PinnedRoot {
 extension Transaction {
     /// In the order of their commits.
     public func pinnedRoots() throws(Interruption) -> [PinnedRoot] {
-        try collect(in: .all(.pinnedRoot), limit: .max) { _, value in try? PinnedRoot(decoding: value) }
+        let all = try collect(in: .all(.pinnedRoot), limit: .max) { _, value -> PinnedRoot?? in
+            value == PinnedRoot.dropped ? .some(nil) : (try? PinnedRoot(decoding: value)).map { .some($0) }
+        }
+        return all.compactMap { $0 }
     }
 
-    /// Once each: nothing changes when it is pinned already, in whatever ballot.
+    /// Whether it is pinned, or was.
+    public func knows(_ root: PinnedRoot) throws(Interruption) -> Bool { try read(root.key) != nil }
+
+    /// Once each: nothing changes when it is pinned already, in whatever ballot, or was dropped.
     public mutating func pin(_ root: PinnedRoot) throws(Interruption) {
-        guard try read(root.key) == nil else { return }
-        set(root.key, root.encoded())
+        if try !knows(root) { set(root.key, root.encoded()) }
     }
 
     public mutating func unpin(_ root: PinnedRoot) throws(Interruption) {
-        if try read(root.key) != nil { remove(root.key) }
+        if try knows(root) { set(root.key, PinnedRoot.dropped) }
     }
 }
 
@@ -79,7 +87,7 @@ extension Transaction {
         guard let newest = recoveries.newest else { return RecoveryHold(recovery: nil, isOpen: false, pinsRoots: false) }
         return RecoveryHold(
             recovery: newest.sequence, isOpen: try recoveryWatch(of: newest.id).map { !$0.isOver } ?? true,
-            pinsRoots: try first(in: .all(.pinnedRoot)) != nil)
+            pinsRoots: try !pinnedRoots().isEmpty)
     }
 }
 

@@ -72,7 +72,7 @@ struct Files {
                     Self.name(file), in: made.inode, permissions: 0o644, flags: [.write], by: Self.caller
                 ).value
                 let written = Self.contents(folder * Self.perFolder + file).withUnsafeBytes {
-                    volume.write(opened.handle, offset: 0, data: $0, by: Self.caller)
+                    volume.write(opened.handle, offset: 0, appends: false, data: $0, by: Self.caller)
                 }
                 guard try await written.value == 100 else { throw Failure("a write was short") }
                 volume.release(opened.handle)

@@ -9,7 +9,7 @@ struct Place {
     let enter: [String]
 }
 
-/// A LAN of network namespaces: one for each server and one for the client, and another with the bridge between them.
+/// A LAN of network namespaces: one for each server and each client, and another with the bridge between them.
 /// Each namespace lives as long as a process that sleeps in it.
 final class Lan {
     /// What becomes of a host's link.
@@ -24,7 +24,9 @@ final class Lan {
     }
 
     let servers: [Host]
-    let client: Host
+    let clients: [Host]
+    /// The first of them.
+    var client: Host { clients[0] }
     private let bridge: Child
     private let namespaces: [Child]
 
@@ -45,13 +47,13 @@ final class Lan {
         return true
     }()
 
-    init(servers count: Int, limit: Duration) throws {
+    init(servers: Int, clients: Int, limit: Duration) throws {
         let bridge = try Self.namespace()
         var namespaces: [Child] = []
         do {
             try Self.script(
                 in: bridge, "ip link set lo up; ip link add bridge type bridge mcast_snooping 0; ip link set bridge up")
-            for number in 0...count {
+            for number in 0..<clients + servers {
                 let namespace = try Self.namespace()
                 namespaces.append(namespace)
                 try Self.script(
@@ -69,7 +71,7 @@ final class Lan {
                     """)
             }
             let hosts = try namespaces.enumerated().map { try Host(limit: limit, place: Self.place($0, $1)) }
-            (client, servers) = (hosts[0], Array(hosts.dropFirst()))
+            (self.clients, self.servers) = (Array(hosts.prefix(clients)), Array(hosts.dropFirst(clients)))
             (self.bridge, self.namespaces) = (bridge, namespaces)
         } catch {
             for namespace in namespaces + [bridge] { namespace.killGroup() }
@@ -106,7 +108,11 @@ final class Lan {
     }
 
     /// Changes the link of a server, by its place in `servers`.
-    func set(_ link: Link, of server: Int) throws {
+    func set(_ link: Link, of server: Int) throws { try set(link, ofHost: clients.count + server) }
+
+    func set(_ link: Link, ofClient client: Int) throws { try set(link, ofHost: client) }
+
+    private func set(_ link: Link, ofHost number: Int) throws {
         func queue(_ rule: String?) -> String {
             rule.map { "tc qdisc replace dev DEVICE root \($0)" } ?? "tc qdisc del dev DEVICE root 2> /dev/null || true"
         }
@@ -118,45 +124,50 @@ final class Lan {
             case .deaf: (nil, "blackhole")
             case .slow: ("tbf rate 4mbit burst 16kb latency 400ms", "tbf rate 4mbit burst 16kb latency 400ms")
             }
-        let (host, port) = ("eth0", "port\(server + 1)")
-        try Self.script(in: namespaces[server + 1], queue(sends).replacing("DEVICE", with: host))
+        let (host, port) = ("eth0", "port\(number)")
+        try Self.script(in: namespaces[number], queue(sends).replacing("DEVICE", with: host))
         try Self.script(in: bridge, queue(hears).replacing("DEVICE", with: port))
     }
 
     fileprivate func cleanUp() {
-        client.cleanUp()
+        for client in clients { client.cleanUp() }
         for server in servers { server.cleanUp() }
         for namespace in namespaces + [bridge] { try? namespace.killAndWait() }
     }
 
     fileprivate var logs: String {
-        var text = client.logs
+        var text = clients.map(\.logs).joined()
         for (number, server) in servers.enumerated() { text += "\n== server \(number) \(server.logs)" }
         return text
     }
 }
 
-/// Runs `body` on a new LAN with that many servers, a key at the client, and its volume mounted there.
+/// Runs `body` on a new LAN with that many servers and clients, which have one key, and its volume mounted.
 func onLan(
-    servers: Int, serve: [String] = [], mount: [String] = [], limit: Duration,
+    servers: Int, clients: Int = 1, serve: [String] = [], mount: [String] = [], limit: Duration,
     location: SourceLocation = #_sourceLocation, _ body: (Lan) throws -> Void
 ) throws {
     try onLan(
-        servers: servers, serve: Array(repeating: serve, count: servers), mount: mount, limit: limit, location: location, body)
+        servers: servers, clients: clients, serve: Array(repeating: serve, count: servers), mount: mount, limit: limit,
+        location: location, body)
 }
 
 /// - Parameter serve: what each of them is told.
 func onLan(
-    servers: Int, serve: [[String]], mount: [String] = [], limit: Duration,
+    servers: Int, clients: Int = 1, serve: [[String]], mount: [String] = [], limit: Duration,
     location: SourceLocation = #_sourceLocation, _ body: (Lan) throws -> Void
 ) throws {
-    let lan = try Lan(servers: servers, limit: limit)
+    let lan = try Lan(servers: servers, clients: clients, limit: limit)
     defer { lan.cleanUp() }
     do {
         let made = try lan.client.lanfs("keygen")
         guard made.status == 0 else { throw Failure("keygen: status \(made.status): \(made.errors)") }
         for (number, server) in lan.servers.enumerated() { try server.startServer(serve[number] + ["--name", "server\(number)"]) }
         try lan.client.startMount(mount)
+        for other in lan.clients.dropFirst() {
+            try other.takeKey(of: lan.client)
+            try other.startMount(mount)
+        }
         try body(lan)
     } catch is ExpectationFailedError {
         Issue.record("the logs of the failure above: \(lan.logs)", sourceLocation: location)

@@ -8,15 +8,22 @@ func onTwoMounts(
         let second = try Host(limit: limit)
         defer { second.cleanUp() }
         second.discoveryPort = first.discoveryPort
-        let words = try first.lanfs("keygen", "--export")
-        try writeFile(second.local("words"), Array(words.text.utf8))
-        let taken = try second.lanfs("keygen", "--import", input: second.local("words"))
-        guard words.status == 0, taken.status == 0 else { throw Failure("the key: \(words.errors) \(taken.errors)") }
+        try second.takeKey(of: first)
         try second.startMount()
         do {
             try body(first, second)
         } catch {
             throw Failure("\(error)\n== the second mount\n\(second.mountLog.suffix(3000))")
         }
+    }
+}
+
+extension Host {
+    /// From now on it has the same volume.
+    func takeKey(of other: Host) throws {
+        let words = try other.lanfs("keygen", "--export")
+        try writeFile(local("words"), Array(words.text.utf8))
+        let taken = try lanfs("keygen", "--import", input: local("words"))
+        guard words.status == 0, taken.status == 0 else { throw Failure("the key: \(words.errors) \(taken.errors)") }
     }
 }
