@@ -26,7 +26,7 @@ struct ClientNemesisTests {
                 return try lan.client.lanfs("status", "--json").text.split(separator: "\"keeper\":true").count == 4
             }
             try #require(hasKeepers)
-            let work = SharedLoad(folders: lan.clients.map(\.mountPoint), seed: Self.seed)
+            let work = try SharedLoad(mounts: lan.clients.map(\.mountPoint), seed: Self.seed)
             let loads = work.start()
             defer { for load in loads { load.askToStop() } }
             var random = SplitMix64(seed: Self.seed)
@@ -81,9 +81,9 @@ struct ClientNemesisTests {
     private func requireSame(_ lan: Lan) throws {
         try writeFile(lan.client("last"), [2], sync: true)
         func view(_ host: Host) throws -> [String] {
-            try names(in: host.mountPoint).map { String(decoding: $0, as: UTF8.self) }.sorted().map { name in
-                let isFile = try status(host(name)).st_mode & S_IFMT == S_IFREG
-                return isFile ? "\(name): \(try contents(host(name)))" : name
+            try names(in: host("work")).map { String(decoding: $0, as: UTF8.self) }.sorted().map { name in
+                let isFile = try status(host("work/" + name)).st_mode & S_IFMT == S_IFREG
+                return isFile ? "\(name): \(try contents(host("work/" + name)))" : name
             }
         }
         let first = try view(lan.client)

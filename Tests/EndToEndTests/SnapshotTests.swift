@@ -62,7 +62,8 @@ struct SnapshotTests {
                 return dropped?.status == 0
             }
             try #require(isDropped, "\(errors)")
-            try #require(try host.lanfs("status", "--json").text.contains("\"snapshots\":[],\"space_held_back\":false"))
+            let whole = try host.lanfs("status", "--json").text
+            try #require(whole.contains("\"snapshots\":[]") && whole.contains("\"space_held_back\":false"), "\(whole)")
             let gone = try host.lanfs("ls", "--snapshot", name)
             try #require(gone.status == 4, "\(gone.errors)")
             try #require(try contents(host("after")) == beyond)

@@ -3,8 +3,11 @@ import SystemPackage
 
 /// L5: without the lease this client reads its last chosen root, and asks for the newest when a file is opened.
 extension Volume {
-    /// How long an open waits for that: with keepers in trouble, what is known here has to do.
+    /// How long an open waits for that: with too few keepers that answer, what is known here has to do.
     private static let patience = Duration.seconds(2)
+    /// While enough of them do, what may keep the newest root from being known is a writer that vanished in the middle of a
+    /// commit: that is over with its lease (P4).
+    private static let longestPatience = LeaseTiming.standard.length + .seconds(5)
 
     /// What came of looking for the newest root.
     struct RootLook: Sendable {
@@ -28,7 +31,7 @@ extension Volume {
                 askedAt = .now
                 do throws(VolumeError) {
                     let look = try await self.refreshRoot(within: .seconds(15))
-                    self.newestIsOutOfReach.store(!look.isNewest, ordering: .relaxed)
+                    self.newestIsOutOfReach.store(!look.isNewest && !self.canAskKeepers, ordering: .relaxed)
                     // A commit was left half done, which a new holder completes (P4).
                     if !look.isNewest, !self.options.readOnly, !self.register.isHeld { try await self.acquireLease() }
                 } catch {
@@ -57,6 +60,20 @@ extension Volume {
         return RootLook(isNewest: found.chosen != nil, isAlone: found.isAlone)
     }
 
+    private var canAskKeepers: Bool { servers.canAskKeepers(of: current { $0.chain.record }) }
+
+    /// `nil`: what is known here has to do.
+    private func lookForNewest() async -> RootLook? {
+        let end = ContinuousClock.now + Self.longestPatience
+        repeat {
+            let look = await patiently(upTo: Self.patience, on: executor) { () async -> RootLook? in
+                try? await self.refreshRoot(within: Self.patience)
+            }
+            if let look = look.flatMap({ $0 }), look.isNewest { return look }
+        } while canAskKeepers && ContinuousClock.now < end && !Task.isCancelled
+        return nil
+    }
+
     /// The kernel has heard of what others changed, as far as it can be read here.
     func allTold() async {
         // A moment, on another thread or on this one. Who is interrupted hears of no answer: a sleep that ends at once would
@@ -75,10 +92,7 @@ extension Volume {
             return perform(body)
         }
         return .later({
-            let look = await patiently(upTo: Self.patience, on: self.executor) { () async -> RootLook? in
-                try? await self.refreshRoot(within: Self.patience)
-            }
-            if let look = look.flatMap({ $0 }), look.isNewest {
+            if let look = await self.lookForNewest() {
                 // From then on nothing has to be asked.
                 if look.isAlone, !self.options.readOnly { Task { try? await self.acquireLease() } }
             } else {

@@ -15,6 +15,8 @@ struct History<Model: SequentialModel>: Sendable {
 
     private(set) var operations: [Operation] = []
 
+    mutating func remove(where isNoMatter: (Operation) -> Bool) { operations.removeAll(where: isNoMatter) }
+
     mutating func add(_ operation: Operation) { operations.append(operation) }
 
     /// An order in which one after the other could have done all this is there; else the first operation that fits nowhere.
@@ -114,6 +116,12 @@ final class Recorder<Model: SequentialModel>: Sendable {
 
     func note(_ key: Int, _ operation: History<Model>.Operation) {
         histories.withLock { $0[key, default: History()].add(operation) }
+    }
+
+    func change(_ body: (inout History<Model>) -> Void) {
+        histories.withLock { histories in
+            for key in histories.keys { body(&histories[key, default: History()]) }
+        }
     }
 
     var count: Int { histories.withLock { $0.values.reduce(0) { $0 + $1.operations.count } } }
