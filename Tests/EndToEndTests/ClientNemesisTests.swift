@@ -34,7 +34,7 @@ struct ClientNemesisTests {
             var count = 0
             repeat {
                 for fault in faults {
-                    try strike(fault, lan, &random, story)
+                    try strike(fault, lan, work, &random, story)
                     count += 1
                 }
             } while ContinuousClock.now < end
@@ -48,7 +48,9 @@ struct ClientNemesisTests {
         }
     }
 
-    private func strike(_ fault: ClientFault, _ lan: Lan, _ random: inout SplitMix64, _ story: Story) throws {
+    private func strike(
+        _ fault: ClientFault, _ lan: Lan, _ work: SharedLoad, _ random: inout SplitMix64, _ story: Story
+    ) throws {
         let number = random.below(lan.clients.count)
         let time = UInt32(3_000_000 + random.below(9_000_000))
         story.tell("\(fault) \(number), \(time / 1000) ms")
@@ -65,9 +67,12 @@ struct ClientNemesisTests {
             usleep(time + 8_000_000)
             process?.signal(SIGCONT)
         case .cutClient:
+            let start = ContinuousClock.now
             try lan.set(.cut, ofClient: number)
             usleep(time)
             try lan.set(.whole, ofClient: number)
+            // Until it has found them again.
+            work.notePartition(of: number, start..<ContinuousClock.now + .seconds(8))
         case .killKeeper:
             let server = number % lan.servers.count
             try lan.servers[server].killServer()
