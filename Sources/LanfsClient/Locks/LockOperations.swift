@@ -5,14 +5,16 @@ import SystemPackage
 /// volume cannot be written, among the processes of this machine.
 extension Volume {
     public func testLock(_ handle: Handle, owner: UInt64, range: LockRange) -> Outcome<LockRange?> {
-        perform { [session = orphanage] (state) throws(Pause) in
+        perform { [self, session = orphanage] (state) throws(Pause) in
             let place = try state.lockPlace(handle, .range)
             guard let kind = FileLockKind(range.kind) else { return nil }
             try state.requireNewestLocks()
             let wanted = FileLock(
                 owner: FileLockOwner(session: session, number: owner), kind: kind, start: range.start, end: range.end,
                 pid: range.pid)
-            return state.locks.table.conflict(with: wanted, at: place).map {
+            let other = state.locks.table.conflict(with: wanted, at: place)
+            if let other, other.owner.session != session { watchOtherSessions() }
+            return other.map {
                 LockRange(
                     kind: $0.kind == .shared ? .shared : .exclusive, start: $0.start, end: $0.end,
                     // Another machine's process has no number here.
@@ -42,7 +44,10 @@ extension Volume {
         let lock = FileLock(owner: owner, kind: kind, start: range.start, end: range.end, pid: range.pid)
         let outcome = perform { (state) throws(Pause) in try state.take(lock, through: handle, space, waits: wait) }
         switch outcome {
-        case .done(.granted): return .done(())
+        case .done(.granted):
+            // Others may share what was made weaker.
+            tellOfGrants()
+            return .done(())
         case .done, .later:
             return outcome.followed(on: executor) { await self.settle($0, lock, through: handle, space) }
         case .failed(let errno): return .failed(errno)
@@ -91,11 +96,8 @@ extension Volume {
                 if let known { waiter.resume(returning: known) }
             }
         } onCancel: {
-            let isLeased = update { state in
-                state.locks.cancel(ticket)
-                return state.leaseEnd != nil
-            }
-            if !isLeased { tellOthers() }
+            update { $0.locks.cancel(ticket) }
+            tellOthers()
         }
     }
 
@@ -130,9 +132,13 @@ extension Volume {
         if update({ $0.locks.takeGrantsElsewhere() }) { committer.hurry(self) }
     }
 
-    /// Locks were given up without the lease: they go from the table with it.
+    /// Locks were given up without the lease: they go from the table with it, and with the commit that follows.
     func tellOthers() {
-        Task(executorPreference: executor) { await self.giveUpElsewhere() }
+        guard current({ $0.locks.owes && !$0.readOnly }) else { return }
+        Task(executorPreference: executor) {
+            await self.giveUpElsewhere()
+            self.committer.hurry(self)
+        }
     }
 
     func othersTold() async -> Result<Void, Errno> {
@@ -155,11 +161,13 @@ extension Volume {
             return state.locks.isListed && !state.readOnly
         }
         guard isListed else { return }
-        await giveUpElsewhere()
-        update { state in if state.leaseEnd != nil { _ = state.regainLocks() } }
-        if case .failure(let errno) = await commitHousekeeping() {
-            log.debug("this machine's locks stay in the volume until another finds it gone: \(errno)")
+        let outcome = await patiently(upTo: Self.unlockPatience, on: executor) {
+            await self.giveUpElsewhere()
+            self.update { state in if state.hasLease { _ = state.regainLocks() } }
+            return await self.commitHousekeeping()
         }
+        if case .success? = outcome { return }
+        log.debug("this machine's locks stay in the volume until another finds it gone")
     }
 }
 
@@ -180,29 +188,40 @@ extension VolumeState {
         try requireNewestLocks()
         let place = try lockPlace(handle, space)
         guard !handles.isExpired(handle) else { throw .failed(.staleNFSFileHandle) }
-        if space == .whole { handles.update(handle) { $0.wholeLockOwner = lock.owner.number } }
+        handles.update(handle) { file in
+            if space == .whole { file.wholeLockOwner = lock.owner.number } else { file.rangeOwners.insert(lock.owner.number) }
+        }
         turn.changed(.now)
         return locks.lock(lock, at: place, waits: waits)
     }
 
     /// - Returns: whether others see it only once the lease is here.
     mutating func unlock(_ range: ClosedRange<UInt64>, of owner: FileLockOwner, at place: LockTable.Place) -> Bool {
-        locks.unlock(range, of: owner, at: place, isLeased: readOnly || leaseEnd != nil)
+        locks.unlock(range, of: owner, at: place, isLeased: readOnly || hasLease)
     }
+
+    /// L1.
+    var hasLease: Bool { leaseEnd.map { ContinuousClock.now < $0 } ?? false }
 
     /// The lease is here, and its root. Returns the files whose locks are lost: whoever has them open is told.
     mutating func regainLocks() -> Set<InodeNumber> {
         let lost = locks.regain()
         if locks.isChanged { turn.changed(.now) }
-        for inode in lost { handles.expire(inode) }
+        for inode in lost { expireHandles(of: inode) }
         return lost
+    }
+
+    /// Whoever has it open is told.
+    mutating func expireHandles(of inode: InodeNumber) {
+        handles.expire(inode)
+        ghosts[inode] = nil
     }
 
     /// What another client's root says.
     mutating func replaceLocks(with records: LockTable.Records) throws(Pause) {
         guard !readOnly else { return }
         do throws(LockDamage) {
-            try locks.replace(with: records)
+            for inode in try locks.replace(with: records) { expireHandles(of: inode) }
         } catch {
             throw .failed(.ioError)
         }

@@ -5,11 +5,10 @@ import LanfsProtocol
 /// section 4). That is a guess: a machine that was only slow finds its locks gone when it next has the lease, before it changes
 /// anything, and whoever counted on them there is told (`SharedLocks.regain`).
 extension Volume {
-    /// By the word of the keepers, a session that asked nothing for so long. A living one reads every two seconds and, with
-    /// the lease, renews that every three.
-    private static let silence: UInt32 = 8_000
-    /// One that no keeper knows may have lost its connections a moment ago.
-    private static let absence = Duration.seconds(3)
+    /// In milliseconds: a session of which no keeper heard for so long is silent. A living one asks something every two seconds.
+    private static let silence: UInt32 = 6_000
+    /// How long it has to look so, or unknown, from here. Its lease may just have gone to another, or its connections be lost.
+    private static let doubt = Duration.seconds(3)
     /// After the last time that a lock was in the way.
     private static let attention = Duration.seconds(15)
 
@@ -21,9 +20,12 @@ extension Volume {
         }
         guard isFirst else { return }
         Task(executorPreference: executor) {
-            var absentSince: [Incarnation: ContinuousClock.Instant] = [:]
+            var silentSince: [Incarnation: ContinuousClock.Instant] = [:]
             while !self.isClosed.load(ordering: .acquiring) {
-                await self.release(await self.silentSessions(&absentSince))
+                let silent = await self.silentSessions(of: self.current { $0.locks.otherSessions })
+                silentSince = silentSince.filter { silent.contains($0.key) }
+                for session in silent where silentSince[session] == nil { silentSince[session] = .now }
+                await self.release(Set(silentSince.filter { ContinuousClock.now - $0.value >= Self.doubt }.keys))
                 let isOver = self.lockWatch.withLock { watch in
                     watch.end(unless: self.current { $0.locks.isWaiting })
                 }
@@ -33,26 +35,11 @@ extension Volume {
         }
     }
 
-    /// - Parameter absentSince: which were not known at any keeper, and since when.
-    private func silentSessions(_ absentSince: inout [Incarnation: ContinuousClock.Instant]) async -> Set<Incarnation> {
-        let others = current { $0.locks.otherSessions }.sorted().prefix(RegisterRequest.sessionLimit)
-        let times = await register.queries.silence(of: others.map(\.session), at: register.place)
-        guard !others.isEmpty, let times else {
-            absentSince = [:]
-            return []
-        }
-        var gone: Set<Incarnation> = []
-        for (session, time) in zip(others, times) {
-            if let time {
-                absentSince[session] = nil
-                if time >= Self.silence { gone.insert(session) }
-            } else {
-                let since = absentSince[session] ?? .now
-                absentSince[session] = since
-                if ContinuousClock.now - since >= Self.absence { gone.insert(session) }
-            }
-        }
-        return gone
+    /// Those that no keeper knows or has heard of lately; none when too few keepers answer.
+    private func silentSessions(of sessions: Set<Incarnation>) async -> Set<Incarnation> {
+        let asked = sessions.sorted().prefix(RegisterRequest.sessionLimit)
+        guard let times = await register.queries.silence(of: asked.map(\.session), at: register.place) else { return [] }
+        return Set(zip(asked, times).filter { $1.map { $0 >= Self.silence } ?? true }.map(\.0))
     }
 
     private func release(_ sessions: Set<Incarnation>) async {
@@ -62,13 +49,15 @@ extension Volume {
         } catch {
             return log.debug("locks of machines that are gone stay until the lease can be had: \(error)")
         }
-        let isReleased = update { state in
-            guard state.leaseEnd != nil, !state.locks.otherSessions.isDisjoint(with: sessions) else { return false }
-            state.locks.release(sessions)
-            return true
+        // That may have taken as long as it takes to come back.
+        let gone = await silentSessions(of: sessions)
+        let released = update { state in
+            let listed = state.hasLease ? gone.intersection(state.locks.otherSessions) : []
+            if !listed.isEmpty { state.locks.release(listed) }
+            return listed
         }
-        guard isReleased else { return }
-        log.notice("released the locks of \(sessions.count == 1 ? "a machine" : "\(sessions.count) machines") that left without a word")
+        guard !released.isEmpty else { return }
+        log.notice("released the locks of \(released.count == 1 ? "a machine" : "\(released.count) machines") that left without a word")
         tellOfGrants()
     }
 }

@@ -41,6 +41,11 @@ struct SharedLocks {
     var otherSessions: Set<Incarnation> { table.sessions.subtracting([session]) }
     /// The tree still says that this client has a lock, or waits for one.
     var isListed: Bool { table.sessions.contains(session) }
+    /// Others have to be told what this client gave up, or are in its way for nothing.
+    var owes: Bool {
+        isChanged || table.held(by: session).contains { !own.covers($0.lock, at: $0.place) }
+            || table.waiting.contains { $0.lock.owner.session == session && requests[$0.ticket] == nil }
+    }
 
     func holds(_ owner: FileLockOwner, at place: LockTable.Place) -> Bool {
         own.locks(at: place).contains { $0.owner == owner }
@@ -70,18 +75,32 @@ struct SharedLocks {
     ///   faster while nothing was committed.
     mutating func regain() -> Set<InodeNumber> {
         guard !isEmpty || isWaiting else { return [] }
-        var lost: Set<InodeNumber> = []
-        for (place, lock) in own.held(by: session) where !table.covers(lock, at: place) { lost.insert(place.inode) }
-        for inode in lost { forget(inode) }
+        let lost = forgetLost()
         var next = table
         next.setHeld(by: session, as: own)
-        next.cancelRequests(of: session) { requests[$0] == nil }
+        next.cancelRequests(of: session) { requests[$0]?.news != nil || requests[$0] == nil }
         if next != table {
             table = next
             isChanged = true
         }
         grantWaiting()
         return lost
+    }
+
+    private mutating func forgetLost() -> Set<InodeNumber> {
+        let lost = lost(in: table)
+        for inode in lost { forget(inode) }
+        return lost
+    }
+
+    /// Where processes here count on locks that are not in another's table.
+    private func lost(in other: LockTable) -> Set<InodeNumber> {
+        Set(own.held(by: session).filter { !other.covers($0.lock, at: $0.place) }.map(\.place.inode))
+    }
+
+    func lost(in records: LockTable.Records) throws(LockDamage) -> Set<InodeNumber> {
+        guard let other = try? LockTable(records) else { throw LockDamage() }
+        return lost(in: other)
     }
 
     /// These are taken for dead.
@@ -102,11 +121,14 @@ struct SharedLocks {
     private mutating func grantWaiting() {
         for granted in table.grantWaiting() {
             isChanged = true
-            if granted.lock.owner.session == session {
+            if granted.lock.owner.session != session {
+                grantsElsewhere = true
+            } else if let request = requests[granted.ticket], request.news == nil {
                 own.put(granted.lock, at: granted.place)
                 settle(granted.ticket, .granted)
             } else {
-                grantsElsewhere = true
+                // Nobody waits for it any more.
+                table.unlock(granted.lock.start...granted.lock.end, of: granted.lock.owner, at: granted.place)
             }
         }
     }
@@ -141,7 +163,9 @@ struct SharedLocks {
     }
 
     /// What another client's root says. What was changed here and in no commit is lost.
-    mutating func replace(with records: LockTable.Records) throws(LockDamage) {
+    ///
+    /// - Returns: where locks are gone that processes here still count on.
+    mutating func replace(with records: LockTable.Records) throws(LockDamage) -> Set<InodeNumber> {
         guard let next = try? LockTable(records) else { throw LockDamage() }
         let old = table
         table = next
@@ -154,6 +178,7 @@ struct SharedLocks {
             if isGranted { own.put(request.lock, at: request.place) }
             settle(ticket, isGranted ? .granted : .forgotten)
         }
+        return forgetLost()
     }
 
     /// The tree is another, made of the same root: the table goes there anew.

@@ -11,7 +11,12 @@ extension Volume {
 
     public func releaseDirectory(_ handle: Handle) {
         // As for files: one that was removed is there, empty, until its last close.
-        if let orphan = update({ $0.handles.closeDirectory(handle) }) { releaseIfOrphan(orphan) }
+        let orphan = update { state in
+            let inode = state.handles.closeDirectory(handle)
+            if let inode { state.ghosts[inode] = nil }
+            return inode
+        }
+        if let orphan { releaseIfOrphan(orphan) }
     }
 
     public func readDirectory(

@@ -69,16 +69,22 @@ extension Volume {
         let result = attempt { [session = orphanage] (state) throws(Pause) in
             guard let file = state.handles.files[handle] else { throw .failed(.badFileDescriptor) }
             // POSIX: closing any descriptor of a file gives up the process's locks on it.
-            let isUnlocked = state.unlock(
-                0...UInt64.max, of: FileLockOwner(session: session, number: lockOwner),
-                at: LockTable.Place(space: .range, inode: file.inode))
+            let owner = FileLockOwner(session: session, number: lockOwner)
+            let place = LockTable.Place(space: .range, inode: file.inode)
+            if state.locks.holds(owner, at: place) { state.handles.forgetRangeOwner(lockOwner, of: file.inode) }
+            let isUnlocked = state.unlock(0...UInt64.max, of: owner, at: place)
             guard file.flags.contains(.write) else { return (unlocks: isUnlocked, saves: false) }
             if let failure = state.failure { throw .failed(failure) }
             return (unlocks: isUnlocked, saves: state.hasUnsavedWork)
         }
         tellOfGrants()
         switch result {
-        case .success((_, true)) where hasReaders: return .later({ await self.savedForReaders(handle) }, on: executor)
+        case .success((let unlocks, true)) where hasReaders:
+            return .later({
+                let outcome = await self.savedForReaders(handle)
+                if unlocks { _ = await self.othersTold() }
+                return outcome
+            }, on: executor)
         case .success((true, _)): return .later({ await self.othersTold() }, on: executor)
         case .success: return .done(())
         case .failure(.failed(let errno)): return .failed(errno)
@@ -89,10 +95,15 @@ extension Volume {
     public func release(_ handle: Handle) {
         let (orphan, isUnlocked) = update { [session = orphanage] state -> (InodeNumber?, Bool) in
             var isUnlocked = false
-            if let file = state.handles.files[handle], let owner = file.wholeLockOwner {
-                isUnlocked = state.unlock(
-                    0...UInt64.max, of: FileLockOwner(session: session, number: owner),
-                    at: LockTable.Place(space: .whole, inode: file.inode))
+            if let file = state.handles.files[handle] {
+                // Those of an open file: of flock(2), and fcntl(2)'s F_OFD_SETLK.
+                let places = file.wholeLockOwner.map { [($0, FileLockSpace.whole)] } ?? []
+                for (owner, space) in places + file.rangeOwners.map({ ($0, .range) }) {
+                    let isLate = state.unlock(
+                        0...UInt64.max, of: FileLockOwner(session: session, number: owner),
+                        at: LockTable.Place(space: space, inode: file.inode))
+                    if isLate { isUnlocked = true }
+                }
             }
             guard let inode = state.handles.close(handle) else { return (nil, isUnlocked) }
             state.ghosts[inode] = nil

@@ -8,6 +8,8 @@ final class Committer: Sendable {
         var isRunning = false
         /// L2: another client waits for the lease.
         var handsOver = false
+        /// Somebody waits for what is in the next commit to be cut.
+        var isHurried = false
         /// What was logged last: a server that stays full says the same each second.
         var lastError: (text: String, at: ContinuousClock.Instant)?
 
@@ -34,7 +36,10 @@ final class Committer: Sendable {
     }
 
     /// Somebody waits for what is in the next commit.
-    func hurry(_ volume: Volume) { start(volume) }
+    func hurry(_ volume: Volume) {
+        state.withLock { $0.isHurried = true }
+        start(volume)
+    }
 
     /// Returns once everything acknowledged up to `operations` is in a chosen root.
     func wait(for operations: UInt64, of volume: Volume) async -> Result<Void, Errno> {
@@ -73,6 +78,7 @@ final class Committer: Sendable {
         while true {
             let handsOver = state.withLock { state in
                 defer { state.handsOver = false }
+                state.isHurried = false
                 return state.handsOver
             }
             let outcome: Result<UInt64, Errno>
@@ -105,13 +111,15 @@ final class Committer: Sendable {
                 }
             }
             let goesOn = state.withLock { state in
-                state.isRunning = !state.waiters.isEmpty || state.handsOver
+                state.isRunning = !state.waiters.isEmpty || state.handsOver || state.isHurried
                 return state.isRunning
             }
             if !goesOn {
                 // A timer that fired while the commit ran found it running: what came after the cut needs another. A
                 // failed one is tried again, unless nothing can be saved any more.
-                let wantsMore = volume.current { $0.hasUnsavedWork && $0.failure == nil }
+                let wantsMore = volume.current {
+                    ($0.hasUnsavedWork || ($0.locks.isChanged && $0.hasLease && !$0.locks.otherSessions.isEmpty)) && $0.failure == nil
+                }
                 if wantsMore, !volume.isClosed.load(ordering: .acquiring) { noteChange(volume) }
                 return
             }

@@ -8,6 +8,9 @@ struct HandleTable {
         var readAhead = ReadAhead()
         /// Who holds the whole-file lock that came through this handle (flock(2)): it goes with the handle.
         var wholeLockOwner: UInt64?
+        /// Who took range locks through this handle, and did not close a descriptor of the file since: the handle itself
+        /// (F_OFD_SETLK), or a process.
+        var rangeOwners: Set<UInt64> = []
     }
 
     /// A directory being read: its entries in the order first seen, so that a position means the same entry however
@@ -44,6 +47,12 @@ struct HandleTable {
             openCounts[Self.nowhere, default: 0] += 1
         }
         openCounts[inode] = nil
+    }
+
+    mutating func forgetRangeOwner(_ owner: UInt64, of inode: InodeNumber) {
+        for (handle, file) in files where file.inode == inode && file.rangeOwners.contains(owner) {
+            files[handle]?.rangeOwners.remove(owner)
+        }
     }
 
     func isExpired(_ handle: Handle) -> Bool { files[handle]?.inode == Self.nowhere }

@@ -1,3 +1,4 @@
+import LanfsFileSystem
 import LanfsProtocol
 import SystemPackage
 
@@ -33,13 +34,17 @@ extension Volume {
         let lost = update { state in
             // Under the lock: a lease that is lost just now is told of after it (`note`).
             state.leaseEnd = register.leaseEnd
-            return state.readOnly ? [] : state.regainLocks()
+            return state.readOnly || !state.hasLease ? [] : state.regainLocks()
         }
+        warn(ofLostLocks: lost)
+        tellOfGrants()
+    }
+
+    private func warn(ofLostLocks lost: Set<InodeNumber>) {
         if !lost.isEmpty {
             log.warning(
                 "this machine was away for too long, and \(lost.count == 1 ? "a file" : "\(lost.count) files") that it had locked may be locked elsewhere: whoever has it open here gets ESTALE")
         }
-        tellOfGrants()
     }
 
     /// The root moved while this client did not hold the lease.
@@ -69,7 +74,14 @@ extension Volume {
     func note(_ event: RootRegister.Event) {
         switch event {
         case .leaseMoved:
-            update { state in if state.leaseEnd != nil { state.leaseEnd = register.leaseEnd } }
+            let lost = update { state -> Set<InodeNumber> in
+                guard state.leaseEnd != nil else { return [] }
+                state.leaseEnd = register.leaseEnd
+                // What was given up while it had run out.
+                return state.hasLease && !state.readOnly ? state.regainLocks() : []
+            }
+            warn(ofLostLocks: lost)
+            if current({ $0.hasLease }) { tellOfGrants() } else { tellOthers() }
         case .wanted:
             let isFirst = update { state in
                 defer { state.turn.ends = true }

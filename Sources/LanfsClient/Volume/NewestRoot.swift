@@ -31,7 +31,7 @@ extension Volume {
                 askedAt = .now
                 do throws(VolumeError) {
                     let look = try await self.refreshRoot(within: .seconds(15))
-                    self.newestIsOutOfReach.store(!look.isNewest && !self.canAskKeepers, ordering: .relaxed)
+                    if look.isNewest { self.outOfReach.store(.max, ordering: .relaxed) }
                     // A commit was left half done, which a new holder completes (P4).
                     if !look.isNewest, !self.options.readOnly, !self.register.isHeld { try await self.acquireLease() }
                 } catch {
@@ -56,6 +56,7 @@ extension Volume {
                 update { $0.leaseEnd = nil }
                 try await load(newest)
             }
+            if !register.isHeld { tellOthers() }
         }
         return RootLook(isNewest: found.chosen != nil, isAlone: found.isAlone)
     }
@@ -70,6 +71,7 @@ extension Volume {
                 try? await self.refreshRoot(within: Self.patience)
             }
             if let look = look.flatMap({ $0 }), look.isNewest { return look }
+            try? await Task.sleep(for: .milliseconds(50))
         } while canAskKeepers && ContinuousClock.now < end && !Task.isCancelled
         return nil
     }
@@ -88,7 +90,8 @@ extension Volume {
         let (isHeld, record) = current { state in
             (state.leaseEnd.map { ContinuousClock.now < $0 } ?? false, state.chain.record)
         }
-        guard !isHeld, !newestIsOutOfReach.load(ordering: .relaxed), servers.canAskKeepers(of: record) else {
+        let changes = servers.changes.count
+        guard !isHeld, outOfReach.load(ordering: .relaxed) != changes, servers.canAskKeepers(of: record) else {
             return perform(body)
         }
         return .later({
@@ -96,8 +99,8 @@ extension Volume {
                 // From then on nothing has to be asked.
                 if look.isAlone, !self.options.readOnly { Task { try? await self.acquireLease() } }
             } else {
-                // Not again at each open, until it is in reach.
-                self.newestIsOutOfReach.store(true, ordering: .relaxed)
+                // Not again at each open, until it is in reach or a server comes.
+                self.outOfReach.store(changes, ordering: .relaxed)
             }
             await self.allTold()
             do throws(Errno) {

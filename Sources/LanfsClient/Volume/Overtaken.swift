@@ -114,6 +114,8 @@ extension Volume {
                             contents.lastCommit(of: self.incarnation) ?? 0))
                 try state.beginRedo(on: contents, changes, chain, execution)
             }
+            let isOwn = record.sequence == base.record.sequence
+            if !isOwn { try await runToEnd { (state) throws(Pause) in try state.noteLostLocks() } }
             while try await runToEnd({ (state) throws(Pause) in try state.redoSome() }) {}
             try await copyConflicting(by: caller)
             let carried = current { $0.redo?.execution.carried ?? [:] }
@@ -121,7 +123,6 @@ extension Volume {
                 try await runToEnd { (state) throws(Pause) in try state.redoContents(of: inode, chunks) }
             }
             let conflicts = current { $0.redo?.execution.conflicts ?? [] }
-            let isOwn = record.sequence == base.record.sequence
             foreign = try await runToEnd { (state) throws(Pause) in
                 try state.finishRedo(state.lockRecordsOfRedo(), isOwn: isOwn)
             }

@@ -143,6 +143,18 @@ extension VolumeState {
         return noteAllForeign()
     }
 
+    /// Files whose locks are lost there count as changed by whoever may have them now.
+    mutating func noteLostLocks() throws(Pause) {
+        let records = try lockRecordsOfRedo()
+        let lost: Set<InodeNumber>
+        do throws(LockDamage) {
+            lost = try locks.lost(in: records)
+        } catch {
+            throw .failed(.ioError)
+        }
+        try withRedo { (redo, _) throws(Pause) in redo.execution.countAsChanged(lost) }
+    }
+
     func lockRecordsOfRedo() throws(Pause) -> LockTable.Records {
         guard let redo else { throw .failed(.canceled) }
         do throws(Interruption) {
@@ -164,7 +176,7 @@ extension VolumeState {
 
     /// Whoever has it open here is told, and keeps no lock on it.
     private mutating func expire(_ inode: InodeNumber) {
-        handles.expire(inode)
+        expireHandles(of: inode)
         locks.forget(inode)
     }
 

@@ -41,8 +41,8 @@ public final class Volume: Sendable {
     let goingOn = AsyncLock()
     let isClosed = Atomic<Bool>(false)
     let lockWatch = Mutex(LockWatch())
-    /// Too few keepers answered lately to say which root is the newest.
-    let newestIsOutOfReach = Atomic<Bool>(false)
+    /// Too few keepers answered to say which root is the newest, when servers had come and gone so many times; else `.max`.
+    let outOfReach = Atomic<UInt64>(.max)
     /// This life of this client: names its commits (T5) and the unnamed files it keeps open.
     let incarnation: UInt128
     var orphanage: Incarnation { Incarnation(incarnation) }

@@ -37,6 +37,7 @@ extension LockTable {
     private static func request(
         _ value: [UInt8], _ ticket: Ticket, of session: Incarnation
     ) throws(DecodingError) -> Waiting {
+        guard ticket < .max else { throw .invalid(what: "the number of a request") }
         var reader = ByteReader(value)
         let place = try Place(from: &reader)
         let owner = FileLockOwner(session: session, number: try reader.integer())

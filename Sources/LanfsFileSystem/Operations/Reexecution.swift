@@ -24,6 +24,7 @@ public struct Reexecution: Sendable {
     private let mark: [UInt8]
     private let session: Incarnation
     private var fates: [InodeNumber: Fate] = [:]
+    private var foreign: Set<InodeNumber> = []
     public private(set) var conflicts: [Conflict] = []
     /// Files whose chunks (half-open ranges of them) are to come from the tree they were written to.
     public private(set) var carried: [InodeNumber: [Range<UInt64>]] = [:]
@@ -37,6 +38,9 @@ public struct Reexecution: Sendable {
         self.mark = mark
         self.session = session
     }
+
+    /// What is written to these now is somebody else's to say: what was written here goes into a copy.
+    public mutating func countAsChanged(_ inodes: Set<InodeNumber>) { foreign.formUnion(inodes) }
 
     /// What one operation comes to.
     public struct Step: Sendable {
@@ -244,6 +248,7 @@ public struct Reexecution: Sendable {
         of inode: InodeNumber, _ before: ContentVersion?, in transaction: Transaction
     ) throws(Interruption) -> Fate {
         if let known = fates[inode] { return known }
+        if foreign.contains(inode) { return .copied }
         guard let record = try transaction.inodeIfPresent(inode) else { return .copied }
         return record.version == before ? .unchanged : .copied
     }

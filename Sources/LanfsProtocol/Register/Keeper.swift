@@ -60,6 +60,7 @@ public struct Keeper<Verifier: RecordVerifier>: Sendable {
 
     public mutating func step(_ request: RegisterRequest, now: Duration) -> KeeperStep {
         sessions.settle(now, isLeased: leaseLeft(now) != nil, timing)
+        sessions.heard(of: request.sender, now)
         let before = (
             learned: state.learned, revision: state.revision, wanted: isWanted(now), waits: sessions.isWaiting,
             reservedUntil: reservedUntil

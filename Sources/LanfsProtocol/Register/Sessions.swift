@@ -55,6 +55,11 @@ struct Sessions: Sendable {
     /// Whether no other session is known, nor one turned away.
     func isAlone(_ session: ProposerID) -> Bool { known.allSatisfy { $0.ticket.session == session } }
 
+    /// Whatever it asks for, it is there.
+    mutating func heard(of session: ProposerID, _ now: Duration) {
+        if let index = known.firstIndex(where: { $0.ticket.session == session }) { known[index].heardAt = now }
+    }
+
     /// `nil`: it is not known.
     func silence(of session: ProposerID, _ now: Duration) -> Duration? {
         known.first { $0.ticket.session == session }.map { now - $0.heardAt }
