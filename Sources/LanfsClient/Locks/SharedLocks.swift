@@ -37,6 +37,8 @@ struct SharedLocks {
 
     var isEmpty: Bool { table.isEmpty && own.isEmpty }
     var isWaiting: Bool { !requests.isEmpty }
+    /// By this client's processes.
+    var held: [(place: LockTable.Place, lock: FileLock)] { own.held(by: session) }
     /// Others that hold or wait for a lock.
     var otherSessions: Set<Incarnation> { table.sessions.subtracting([session]) }
     /// The tree still says that this client has a lock, or waits for one.
@@ -95,7 +97,7 @@ struct SharedLocks {
 
     /// Where processes here count on locks that are not in another's table.
     private func lost(in other: LockTable) -> Set<InodeNumber> {
-        Set(own.held(by: session).filter { !other.covers($0.lock, at: $0.place) }.map(\.place.inode))
+        Set(held.filter { !other.covers($0.lock, at: $0.place) }.map(\.place.inode))
     }
 
     func lost(in records: LockTable.Records) throws(LockDamage) -> Set<InodeNumber> {

@@ -46,7 +46,7 @@ public struct FileLock: Hashable, Sendable {
     func overlaps(_ other: FileLock) -> Bool { start <= other.end && other.start <= end }
 
     /// Whether both cannot be held at once.
-    func conflicts(with other: FileLock) -> Bool {
+    public func conflicts(with other: FileLock) -> Bool {
         owner != other.owner && (kind == .exclusive || other.kind == .exclusive) && overlaps(other)
     }
 
