@@ -200,9 +200,6 @@ extension VolumeState {
         locks.unlock(range, of: owner, at: place, isLeased: readOnly || hasLease)
     }
 
-    /// L1.
-    var hasLease: Bool { leaseEnd.map { ContinuousClock.now < $0 } ?? false }
-
     /// The lease is here, and its root. Returns the files whose locks are lost: whoever has them open is told.
     mutating func regainLocks() -> Set<InodeNumber> {
         let lost = locks.regain()

@@ -26,10 +26,10 @@ extension Volume {
                 silentSince = silentSince.filter { silent.contains($0.key) }
                 for session in silent where silentSince[session] == nil { silentSince[session] = .now }
                 await self.release(Set(silentSince.filter { ContinuousClock.now - $0.value >= Self.doubt }.keys))
-                let isOver = self.lockWatch.withLock { watch in
-                    watch.end(unless: self.current { $0.locks.isWaiting })
-                }
-                if isOver { return }
+                // Before, not within: whoever has the state may take the watch, never the other way round.
+                let isWaiting = self.current { $0.locks.isWaiting }
+                if self.lockWatch.withLock({ $0.end(unless: isWaiting) }) { return }
+                // The pace of the questions.
                 try? await Task.sleep(for: .seconds(1))
             }
         }

@@ -10,7 +10,7 @@ extension Volume {
 
     private func acquireLeaseInTurn() async throws(VolumeError) {
         try await leaseLock.withLock { () async throws(VolumeError) in
-            guard current({ $0.leaseEnd.map { ContinuousClock.now >= $0 } ?? true }) else { return }
+            guard !current({ $0.hasLease }) else { return }
             try await whileNobodyWrites { () async throws(VolumeError) in try await takeUpSetAside() }
         }
     }

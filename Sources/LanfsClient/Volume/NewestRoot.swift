@@ -71,6 +71,7 @@ extension Volume {
                 try? await self.refreshRoot(within: Self.patience)
             }
             if let look = look.flatMap({ $0 }), look.isNewest { return look }
+            // What failed at once would else be asked again in a loop.
             try? await Task.sleep(for: .milliseconds(50))
         } while canAskKeepers && ContinuousClock.now < end && !Task.isCancelled
         return nil
@@ -87,9 +88,7 @@ extension Volume {
     func performOnNewest<Value: Sendable>(
         _ body: @escaping @Sendable (inout VolumeState) throws(Pause) -> Value
     ) -> Outcome<Value> {
-        let (isHeld, record) = current { state in
-            (state.leaseEnd.map { ContinuousClock.now < $0 } ?? false, state.chain.record)
-        }
+        let (isHeld, record) = current { ($0.hasLease, $0.chain.record) }
         let changes = servers.changes.count
         guard !isHeld, outOfReach.load(ordering: .relaxed) != changes, servers.canAskKeepers(of: record) else {
             return perform(body)

@@ -178,8 +178,11 @@ struct VolumeState {
     func requireWritable() throws(Pause) {
         if readOnly { throw .failed(.readOnlyFileSystem) }
         if let failure { throw .failed(failure) }
-        guard let leaseEnd, ContinuousClock.now < leaseEnd else { throw .lease }
+        guard hasLease else { throw .lease }
     }
+
+    /// L1.
+    var hasLease: Bool { leaseEnd.map { ContinuousClock.now < $0 } ?? false }
 
     /// Numbers that only conflicts may use: when there is one, none can be reserved first.
     static let numbersForCopies = 1 << 10
