@@ -79,16 +79,20 @@ let package = Package(
             name: "lanfs-scale", dependencies: ["LanfsClient", "LanfsLocal", log, system] + nio,
             path: "Tests/Benchmarks/Scale", swiftSettings: swift),
 
+        // What simulations share: seeds, and running many.
+        .target(name: "TestSupport", path: "Tests/Support", swiftSettings: swift + optimized),
         .testTarget(name: "LanfsCryptoTests", dependencies: ["LanfsCrypto"], swiftSettings: swift),
         .testTarget(name: "LanfsLocalTests", dependencies: ["LanfsLocal", system], swiftSettings: swift),
         .testTarget(
-            name: "LanfsProtocolTests", dependencies: ["LanfsProtocol"], swiftSettings: swift + optimized),
+            name: "LanfsProtocolTests", dependencies: ["LanfsProtocol", "TestSupport"], swiftSettings: swift + optimized),
         .testTarget(name: "LanfsTreeTests", dependencies: ["LanfsTree", system], swiftSettings: swift),
-        .testTarget(name: "LanfsFileSystemTests", dependencies: ["LanfsFileSystem"], swiftSettings: swift),
+        .testTarget(name: "LanfsFileSystemTests", dependencies: ["LanfsFileSystem", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "LanfsStoreTests", dependencies: ["CLinux", "LanfsStore"], swiftSettings: swift),
         .testTarget(name: "LanfsNetworkTests", dependencies: ["LanfsNetwork"], swiftSettings: swift),
         .testTarget(name: "LanfsServerTests", dependencies: ["LanfsServer"], swiftSettings: swift),
-        .testTarget(name: "LanfsClientTests", dependencies: ["LanfsClient", "LanfsServer", log, system] + nio, swiftSettings: swift),
+        .testTarget(
+            name: "LanfsClientTests", dependencies: ["LanfsClient", "LanfsServer", "TestSupport", log, system] + nio,
+            swiftSettings: swift),
         // A file system in memory, as a program that tests and measurements mount and kill.
         .executableTarget(
             name: "MountFixture", dependencies: ["LanfsMount"], path: "Tests/MountFixture", swiftSettings: swift),
@@ -101,8 +105,11 @@ let package = Package(
 
 if isSimulated {
     package.products = []
-    package.dependencies = []
-    package.targets.removeAll { !["LanfsProtocol", "LanfsProtocolTests"].contains($0.name) }
+    package.dependencies.removeAll { dependency in
+        if case .sourceControl(_, let location, _) = dependency.kind { !location.hasSuffix("/swift-system") } else { true }
+    }
+    let simulated = ["LanfsProtocol", "LanfsTree", "LanfsFileSystem", "TestSupport", "LanfsProtocolTests", "LanfsFileSystemTests"]
+    package.targets.removeAll { !simulated.contains($0.name) }
     for target in package.targets where target.name == "LanfsProtocol" { target.dependencies = [] }
 }
 

@@ -1,4 +1,5 @@
 import LanfsFileSystem
+import TestSupport
 import Testing
 
 @testable import LanfsClient

@@ -1,6 +1,7 @@
 import LanfsFileSystem
 import LanfsProtocol
 import LanfsTree
+import TestSupport
 import Testing
 
 @Suite("Records")

@@ -2,6 +2,7 @@ import LanfsFileSystem
 import LanfsProtocol
 import LanfsTree
 import SystemPackage
+import TestSupport
 import Testing
 
 private let chunkSize = UInt64(Limits.chunkSize)

@@ -1,5 +1,6 @@
 import LanfsFileSystem
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("Random operations")

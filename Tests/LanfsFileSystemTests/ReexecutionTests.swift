@@ -1,6 +1,7 @@
 @testable import LanfsFileSystem
 import LanfsTree
 import SystemPackage
+import TestSupport
 import Testing
 
 /// One of two clients that start from the same root: its tree, and what it did.
@@ -11,7 +12,8 @@ private struct Side {
     var count: UInt64 = 0
     var numbers: Range<InodeNumber>
     let caller: Caller
-    static let session = Incarnation(high: 3, low: 4)
+    var session = Incarnation(high: 3, low: 4)
+    var open: Set<InodeNumber> = []
 
     mutating func change<Value>(
         _ body: (inout Transaction) throws(Interruption) -> (Value, Operation?)
@@ -65,21 +67,29 @@ private struct Side {
         log.append(.write(inode, 0..<size), number: count, by: caller, before: before)
     }
 
+    mutating func link(_ inode: InodeNumber, _ name: String) throws(Interruption) {
+        let (caller, session, place) = (caller, session, Place(Array(name.utf8), in: rootInode))
+        try change { (tree) throws(Interruption) in
+            _ = try tree.link(inode, to: place.name, in: place.parent, by: caller, incarnation: session)
+            return ((), .link(inode, place))
+        }
+    }
+
     mutating func unlink(_ name: String, in parent: InodeNumber = rootInode) throws(Interruption) {
-        let (caller, place) = (caller, Place(Array(name.utf8), in: parent))
+        let (caller, session, open, place) = (caller, session, open, Place(Array(name.utf8), in: parent))
         try change { (tree) throws(Interruption) in
             let found = try tree.find(place)
-            _ = try tree.unlink(place.name, in: parent, by: caller, incarnation: Self.session, isOpen: { _ in false })
+            _ = try tree.unlink(place.name, in: parent, by: caller, incarnation: session, isOpen: open.contains)
             return ((), found.map { .unlink(place, $0) })
         }
     }
 
     mutating func removeDirectory(_ name: String, in parent: InodeNumber = rootInode) throws(Interruption) {
-        let (caller, place) = (caller, Place(Array(name.utf8), in: parent))
+        let (caller, session, open, place) = (caller, session, open, Place(Array(name.utf8), in: parent))
         try change { (tree) throws(Interruption) in
             let found = try tree.find(place)
             _ = try tree.removeDirectory(
-                place.name, in: parent, by: caller, incarnation: Self.session, isOpen: { _ in false })
+                place.name, in: parent, by: caller, incarnation: session, isOpen: open.contains)
             return ((), found.map { .removeDirectory(place, $0) })
         }
     }
@@ -88,13 +98,13 @@ private struct Side {
         _ name: String, in parent: InodeNumber = rootInode, to newName: String, under newParent: InodeNumber = rootInode,
         mode: RenameMode = .replace
     ) throws(Interruption) {
-        let caller = caller
+        let (caller, session, open) = (caller, session, open)
         let (source, target) = (Place(Array(name.utf8), in: parent), Place(Array(newName.utf8), in: newParent))
         try change { (tree) throws(Interruption) in
             let (moved, replaced) = (try tree.find(source), try tree.find(target))
             _ = try tree.rename(
                 source.name, in: parent, to: target.name, in: newParent, mode: mode, by: caller,
-                incarnation: Self.session, isOpen: { _ in false })
+                incarnation: session, isOpen: open.contains)
             return ((), moved.map { .rename(source, $0, to: target, replaced, mode) })
         }
     }
@@ -128,13 +138,15 @@ private struct Side {
 
     /// What `other` did, done again here.
     mutating func redo(_ other: Side) throws(Interruption) -> Reexecution {
-        var execution = Reexecution(mark: Array("(conflict here now)".utf8), session: Self.session)
+        var execution = Reexecution(mark: Array("(conflict here now)".utf8), session: other.session)
         for entry in other.log.entries {
             var transaction = Transaction(reading: tree, nodes: nodes)
-            let step = try execution.run(entry, in: &transaction, isOpen: { _ in false })
+            let step = try execution.run(entry, in: &transaction, isOpen: other.open.contains)
             apply(transaction.changes)
             execution.note(step)
         }
+        let source = Transaction(reading: other.tree, nodes: nodes)
+        execution.copy(try execution.unnamed(in: Transaction(reading: tree, nodes: nodes), from: source))
         return execution
     }
 }
@@ -249,6 +261,43 @@ struct ReexecutionTests {
         try here.removeDirectory("folder")
         _ = try here.redo(away)
         #expect(try here.names() == ["file (conflict here now)"])
+    }
+
+    @Test("a file of two names that loses one on each side, and was written on one of them, is kept")
+    func oneNameEach() throws {
+        var (away, here) = try sides { (base) throws(Interruption) in
+            let file = try base.make("first")
+            try base.link(file, "second")
+        }
+        let file = try away.inode("first")
+        try away.write(file, 7)
+        try away.unlink("second")
+        try here.unlink("first")
+        let execution = try here.redo(away)
+        #expect(execution.copied == [file])
+    }
+
+    @Test("a name that came back elsewhere meanwhile is not the last to be removed")
+    func movedUnderneath() throws {
+        var (away, here) = try sides { (base) throws(Interruption) in _ = try base.make("file") }
+        let file = try away.inode("file")
+        try away.link(file, "other")
+        try away.unlink("other")
+        try here.rename("file", to: "other")
+        let execution = try here.redo(away)
+        #expect(execution.copied == [file])
+    }
+
+    @Test("what was written to a file that somebody else deleted and has open does not go with the last close there")
+    func openElsewhere() throws {
+        var (away, here) = try sides { (base) throws(Interruption) in try base.write(try base.make("file"), 5) }
+        let file = try away.inode("file")
+        try away.write(file, 7)
+        here.session = Incarnation(high: 5, low: 6)
+        here.open = [file]
+        try here.unlink("file")
+        let execution = try here.redo(away)
+        #expect(execution.copied == [file] && execution.carried.isEmpty)
     }
 
     @Test("done again a second time, on a third root, it comes to the same")

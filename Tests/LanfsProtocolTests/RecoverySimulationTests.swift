@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import LanfsProtocol
@@ -6,7 +7,7 @@ import Testing
 struct RecoverySimulationTests {
     @Test("alarm exactly those who have seen what is not in the volume any more (F1)")
     func keepsEveryRule() async {
-        let tally = await simulate("recoveries", test: "RecoverySimulationTests/keepsEveryRule", seeds: 2000) { seed, tally in
+        let tally: Tally = await simulate("recoveries", test: "RecoverySimulationTests/keepsEveryRule", seeds: 2000) { seed, tally in
             var world = RecoveryWorld(seed: seed)
             defer { tally += world.tally }
             try world.run()

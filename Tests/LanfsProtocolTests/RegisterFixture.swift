@@ -1,3 +1,4 @@
+import TestSupport
 @testable import LanfsProtocol
 
 /// A volume with `count` keepers, its first record, and a few words for tests that script single steps.

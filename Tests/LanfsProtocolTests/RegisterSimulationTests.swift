@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import LanfsProtocol
@@ -33,7 +34,7 @@ struct RegisterSimulationTests {
     @Test("keeps every rule under crashes, rot, loss, duplication, stalls and drifting clocks")
     func keepsEveryRule() async {
         // 35094: a keeper that lost its memory found it again, older, when more of its journals rotted.
-        let tally = await simulate(
+        let tally: Tally = await simulate(
             "register", test: "RegisterSimulationTests/keepsEveryRule", seeds: 500, failedOnce: [35094]
         ) { seed, tally in
             var world = RegisterWorld(RegisterWorldOptions(seed: seed))
@@ -62,7 +63,7 @@ struct RegisterSimulationTests {
         "agrees under any order of messages, while keepers come and go, and when one is given up",
         arguments: RegisterScheduler.Stage.allCases)
     func agrees(_ stage: RegisterScheduler.Stage) async {
-        let tally = await simulate("agreement, \(stage)", test: "RegisterSimulationTests/agrees", seeds: 5000) { seed, tally in
+        let tally: Tally = await simulate("agreement, \(stage)", test: "RegisterSimulationTests/agrees", seeds: 5000) { seed, tally in
             var scheduler = RegisterScheduler(seed: seed, stage: stage)
             defer {
                 tally += scheduler.tally

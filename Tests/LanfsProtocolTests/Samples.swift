@@ -1,3 +1,4 @@
+import TestSupport
 @testable import LanfsProtocol
 
 /// Random but valid values of every kind, for the tests of codecs.

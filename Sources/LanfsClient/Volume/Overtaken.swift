@@ -117,6 +117,7 @@ extension Volume {
             let isOwn = record.sequence == base.record.sequence
             if !isOwn { try await runToEnd { (state) throws(Pause) in try state.noteLostLocks() } }
             while try await runToEnd({ (state) throws(Pause) in try state.redoSome() }) {}
+            try await runToEnd { (state) throws(Pause) in try state.copyUnnamed() }
             try await copyConflicting(by: caller)
             let carried = current { $0.redo?.execution.carried ?? [:] }
             for (inode, chunks) in carried {

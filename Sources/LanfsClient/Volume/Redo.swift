@@ -67,6 +67,18 @@ extension VolumeState {
         }
     }
 
+    /// Whatever has a name here gets one there.
+    mutating func copyUnnamed() throws(Pause) {
+        try withRedo { (redo, state) throws(Pause) in
+            let source = Transaction(reading: state.tree, nodes: state.nodes)
+            let execution = redo.execution
+            let unnamed = try redo.change(state.nodes) { (transaction) throws(Interruption) in
+                try execution.unnamed(in: transaction, from: source)
+            }
+            redo.execution.copy(unnamed)
+        }
+    }
+
     /// Gives a file that nobody else changed what was written to it and is sealed.
     mutating func redoContents(of inode: InodeNumber, _ chunks: [Range<UInt64>]) throws(Pause) {
         try withRedo { (redo, state) throws(Pause) in

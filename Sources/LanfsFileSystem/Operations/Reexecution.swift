@@ -25,6 +25,8 @@ public struct Reexecution: Sendable {
     private let session: Incarnation
     private var fates: [InodeNumber: Fate] = [:]
     private var foreign: Set<InodeNumber> = []
+    /// They lost a name.
+    private var removed: Set<InodeNumber> = []
     public private(set) var conflicts: [Conflict] = []
     /// Files whose chunks (half-open ranges of them) are to come from the tree they were written to.
     public private(set) var carried: [InodeNumber: [Range<UInt64>]] = [:]
@@ -48,6 +50,7 @@ public struct Reexecution: Sendable {
         fileprivate var conflict: Conflict?
         fileprivate var fate: (inode: InodeNumber, fate: Fate)?
         fileprivate var carried: (inode: InodeNumber, chunks: Range<UInt64>)?
+        fileprivate var removed: InodeNumber?
     }
 
     /// Does one operation again. It changes nothing here, so that it can be run again when it was interrupted; then `note` it.
@@ -114,9 +117,29 @@ public struct Reexecution: Sendable {
             fates[inode] = fate
             if case .copied = fate { copied.append(inode) }
         }
+        if let inode = step.removed { removed.insert(inode) }
         if let (inode, chunks) = step.carried { carried[inode] = joined(carried[inode] ?? [], chunks) }
         if let entry = step.entry {
             log.append(entry.operation, number: entry.number, by: entry.caller, before: entry.before)
+        }
+    }
+
+    /// Files that were made, written or lost a name here, and that have a name in the tree where that was done and none in this
+    /// one: of two names each was removed by one of two clients, or moved to where the other's was. They are to be copied as well.
+    public func unnamed(in transaction: Transaction, from source: Transaction) throws(Interruption) -> [InodeNumber] {
+        var unnamed: [InodeNumber] = []
+        for inode in removed.union(fates.keys).sorted() where !copied.contains(inode) {
+            let links = try transaction.inodeIfPresent(inode)?.attributes.linkCount ?? 0
+            if links == 0, try source.inodeIfPresent(inode)?.attributes.linkCount ?? 0 > 0 { unnamed.append(inode) }
+        }
+        return unnamed
+    }
+
+    public mutating func copy(_ inodes: [InodeNumber]) {
+        for inode in inodes {
+            fates[inode] = .copied
+            carried[inode] = nil
+            copied.append(inode)
         }
     }
 
@@ -157,8 +180,7 @@ public struct Reexecution: Sendable {
             // It was deleted elsewhere; whoever gave it one more name wanted to keep it.
             return Step(fate: (inode, .copied))
         }
-        let isOrphan = try transaction.isOrphan(inode, of: session)
-        guard record.attributes.linkCount > 0 || isOrphan else { return Step(fate: (inode, .copied)) }
+        guard try isKept(record, in: transaction) else { return Step(fate: (inode, .copied)) }
         let free = try freePlace(at: place, in: transaction)
         _ = try transaction.link(inode, to: free.name, in: free.parent, by: entry.caller, incarnation: session)
         var step = done(entry, .link(inode, free))
@@ -173,7 +195,10 @@ public struct Reexecution: Sendable {
     ) throws(Interruption) -> Step {
         guard let now = try transaction.find(place), now.inode == found.inode else { return Step() }
         if case .unlink = entry.operation, isNewer(now, than: found) { return Step(conflict: .kept(place)) }
-        return try whole(&transaction, body) ? done(entry, entry.operation) : Step(conflict: .kept(place))
+        guard try whole(&transaction, body) else { return Step(conflict: .kept(place)) }
+        var step = done(entry, entry.operation)
+        step.removed = found.inode
+        return step
     }
 
     private func rename(
@@ -183,8 +208,10 @@ public struct Reexecution: Sendable {
         guard let here = try transaction.find(source), here.inode == moved.inode else {
             if try transaction.find(target)?.inode == moved.inode { return Step() }
             // Moved elsewhere by somebody: first come. Deleted: whoever moved it wanted to keep it.
-            guard let record = try transaction.inodeIfPresent(moved.inode) else { return Step(fate: (moved.inode, .copied)) }
-            return Step(conflict: record.attributes.linkCount > 0 ? .kept(target) : nil)
+            guard let record = try transaction.inodeIfPresent(moved.inode), record.attributes.linkCount > 0 else {
+                return Step(fate: (moved.inode, .copied))
+            }
+            return Step(conflict: .kept(target))
         }
         let there = try transaction.find(target)
         if mode == .exchange {
@@ -205,6 +232,7 @@ public struct Reexecution: Sendable {
         // A folder that would become its own parent, or is not empty any more, stays where it is.
         guard isDone else { return Step(conflict: .kept(source)) }
         var step = done(entry, .rename(source, moved, to: free, free == target ? replaced : nil, mode))
+        if mode != .exchange, free == target { step.removed = there?.inode }
         if free != target { step.conflict = try settled(at: free, in: &transaction) }
         return step
     }
@@ -249,8 +277,15 @@ public struct Reexecution: Sendable {
     ) throws(Interruption) -> Fate {
         if let known = fates[inode] { return known }
         if foreign.contains(inode) { return .copied }
-        guard let record = try transaction.inodeIfPresent(inode) else { return .copied }
+        // What somebody else deleted and still has open goes with the last close there.
+        guard let record = try transaction.inodeIfPresent(inode), try isKept(record, in: transaction) else { return .copied }
         return record.version == before ? .unchanged : .copied
+    }
+
+    /// It has a name, or this session has it open.
+    private func isKept(_ record: InodeRecord, in transaction: Transaction) throws(Interruption) -> Bool {
+        if record.attributes.linkCount > 0 { return true }
+        return try transaction.isOrphan(record.attributes.inode, of: session)
     }
 
     /// Nothing happens to an inode that is gone.

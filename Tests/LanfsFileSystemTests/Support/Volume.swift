@@ -2,6 +2,7 @@ import LanfsFileSystem
 import LanfsProtocol
 import LanfsTree
 import SystemPackage
+import TestSupport
 import Testing
 
 /// A volume in memory: what a client is to the operations, with sealing, uploading and fetching left out.

@@ -1,11 +1,12 @@
 import LanfsProtocol
+import TestSupport
 import Testing
 
 @Suite("Garbage, simulated")
 struct GarbageSimulationTests {
     @Test("is collected, and nothing else, under late, repeated and reordered messages and dying clients")
     func keepsEveryRule() async {
-        let tally = await simulate("garbage", test: "GarbageSimulationTests/keepsEveryRule", seeds: 1000) { seed, tally in
+        let tally: Tally = await simulate("garbage", test: "GarbageSimulationTests/keepsEveryRule", seeds: 1000) { seed, tally in
             var world = GarbageWorld(seed: seed)
             defer { tally += world.tally }
             try world.run(steps: 600)

@@ -1,3 +1,4 @@
+import TestSupport
 @testable import LanfsProtocol
 
 /// Clients that upload, commit, die and collect, and servers that are one, whose messages arrive in any order, late and twice;

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import LanfsProtocol
@@ -21,7 +22,7 @@ struct RepairSimulationTests {
     @Test("keeps every block under loss, partitions, crashes, lost disks, rot, lies and flapping")
     func keepsEveryRule() async {
         // 21246: a dead server was taken back from draining, and with it the majority that calls servers lost was gone.
-        let tally = await simulate(
+        let tally: Tally = await simulate(
             "repair", test: "RepairSimulationTests/keepsEveryRule", seeds: 40, failedOnce: [21246]
         ) { seed, tally in
             var world = RepairWorld(seed: seed, mutant: nil)

@@ -1,3 +1,4 @@
+import TestSupport
 @testable import LanfsProtocol
 
 /// One exact run of a volume's servers: the cores of health, repair and surplus drops, on fake clocks, disks and a fake

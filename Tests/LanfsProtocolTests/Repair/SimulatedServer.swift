@@ -1,3 +1,4 @@
+import TestSupport
 @testable import LanfsProtocol
 
 /// A server of the repair simulation: its disk survives a crash, the rest starts anew.

@@ -1,3 +1,4 @@
+import TestSupport
 @testable import LanfsProtocol
 
 /// Every order of messages, up to a depth: three keepers, a client that holds the lease and seals the epoch, another that

@@ -1,3 +1,4 @@
+import TestSupport
 @testable import LanfsProtocol
 
 /// What persons make of a volume when they recover it by force, on as many sides as there are, and what the machines notice

@@ -1,3 +1,4 @@
+import TestSupport
 @testable import LanfsProtocol
 
 /// The agreement of the register alone: no clocks, no leases; any message may arrive next, or never, and servers crash.

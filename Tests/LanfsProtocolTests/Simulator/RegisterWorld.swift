@@ -1,3 +1,4 @@
+import TestSupport
 @testable import LanfsProtocol
 
 /// How the world of one seed behaves.

@@ -1,3 +1,4 @@
+import TestSupport
 @testable import LanfsProtocol
 
 /// The faults that one seed's network shows.

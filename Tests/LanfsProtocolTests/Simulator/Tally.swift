@@ -1,5 +1,7 @@
+import TestSupport
+
 /// What simulations went through: work and faults by kind, and how long it would have taken.
-struct Tally: Sendable {
+struct Tally: SimulationTally {
     /// In the order in which they are printed.
     enum Kind: Int, CaseIterable {
         case events, commits, closes, reads, joins, moves, recoveries, uploads, collections, deletions, sweeps, copies, needless, cancels

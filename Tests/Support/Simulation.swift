@@ -4,8 +4,14 @@ import Testing
 
 /// `LANFS_SEED` replays one seed, `LANFS_SEEDS` says how many to run, `LANFS_MUTANT_SEEDS` how many at most until a mutant
 /// is found.
-func environment(_ name: String) -> UInt64? {
+public func environment(_ name: String) -> UInt64? {
     getenv(name).flatMap { UInt64(String(cString: $0)) }
+}
+
+/// What simulations went through, added up over their seeds.
+public protocol SimulationTally: Sendable, CustomStringConvertible {
+    init()
+    static func += (left: inout Self, right: Self)
 }
 
 private final class Broken: Sendable {
@@ -19,8 +25,9 @@ private final class Broken: Sendable {
 ///   - test: "Suite/function", for that command.
 ///   - seeds: unless the environment says otherwise.
 ///   - failedOnce: run as well, whatever it says about how many.
-func simulate(
-    _ name: String, test: String, seeds: UInt64, failedOnce: [UInt64] = [], _ run: @escaping @Sendable (UInt64, inout Tally) throws -> Void
+public func simulate<Tally: SimulationTally>(
+    _ name: String, test: String, seeds: UInt64, failedOnce: [UInt64] = [],
+    _ run: @escaping @Sendable (UInt64, inout Tally) throws -> Void
 ) async -> Tally {
     let first = 0..<(environment("LANFS_SEEDS") ?? seeds)
     let seeds = environment("LANFS_SEED").map { [$0] } ?? Array(first) + failedOnce.sorted().filter { !first.contains($0) }
