@@ -5,9 +5,8 @@ import SystemPackage
 
 /// Something the kernel remembers that is no longer true.
 public enum Invalidation: Equatable, Sendable {
-    /// An inode's pages and attributes. Waits for reads of it that are under way.
-    case data(InodeNumber)
-    /// An inode's attributes only: never waits.
+    /// An inode's attributes, and with them its pages: where the size or the time of the last change is another one when they are
+    /// asked for again, the kernel drops them by itself. Never waits.
     case attributes(InodeNumber)
     /// A name: asked for again at its next use.
     case entry(parent: InodeNumber, name: [UInt8])
@@ -17,8 +16,23 @@ public enum Invalidation: Equatable, Sendable {
     case allNames
 }
 
-/// Tells the kernel what it must forget, from a thread of its own: the kernel may take a directory's lock for it, or
-/// wait for a read, and whoever holds those may be waiting for an answer of ours.
+extension Invalidation {
+    /// Whose lock the kernel takes for it.
+    fileprivate var directory: InodeNumber? {
+        switch self {
+        case .entry(let parent, _), .deleted(let parent, _, _): parent
+        case .attributes, .allNames: nil
+        }
+    }
+}
+
+/// Tells the kernel what it must forget, from a thread of its own: the kernel takes a directory's lock for a name, and
+/// whoever holds that may be waiting for an answer of ours.
+///
+/// Such a wait cannot be killed, and whoever waits keeps the connection open, so that what it waits for never fails: killed
+/// in there, this process would stay for ever, the mount point with it, and whoever looks at either. So nothing is sent about
+/// a directory while an answer is owed about it, and pages are never told of, for which the kernel would wait until every read
+/// under way is answered.
 ///
 /// Publish the new state first, hold no lock, and never let an answer wait for a notification.
 public final class Invalidator: Sendable {
@@ -34,10 +48,18 @@ public final class Invalidator: Sendable {
     /// At most so many wait to be sent.
     public static let capacity = 65_536
 
+    /// How soon it is looked again whether a directory is free.
+    private static let pause = Duration.milliseconds(2)
+
     private let session: FuseSession
+    private let isHeld: @Sendable (InodeNumber) -> Bool
     private let state = ConditionLock(State())
 
-    init(_ session: FuseSession) { self.session = session }
+    /// - Parameter isHeld: an answer about this directory is owed.
+    init(_ session: FuseSession, isHeld: @escaping @Sendable (InodeNumber) -> Bool) {
+        self.session = session
+        self.isHeld = isHeld
+    }
 
     /// Never waits. False when the queue is full or the mount has ended: nothing was queued then; `delivered` waits for
     /// room.
@@ -80,6 +102,7 @@ public final class Invalidator: Sendable {
             }
             guard let batch, !batch.isEmpty else { return }
             for invalidation in batch {
+                if let directory = invalidation.directory { waitUntilFree(directory) }
                 send(invalidation)
                 let ready = state.withLock { state -> [CheckedContinuation<Void, Never>] in
                     state.delivered += 1
@@ -90,6 +113,10 @@ public final class Invalidator: Sendable {
                 ready.forEach { $0.resume() }
             }
         }
+    }
+
+    private func waitUntilFree(_ directory: InodeNumber) {
+        while isHeld(directory), state.wait(upTo: Self.pause, for: { $0.stopped ? true : nil }) == nil {}
     }
 
     func stop() {
@@ -105,9 +132,6 @@ public final class Invalidator: Sendable {
     /// What the kernel does not know anyway (ENOENT) or cannot drop just now because it is in use needs no more.
     private func send(_ invalidation: Invalidation) {
         switch invalidation {
-        case .data(let inode):
-            // Offset zero, length zero: all pages.
-            notify(FUSE_NOTIFY_INVAL_INODE.rawValue, fuse_notify_inval_inode_out(ino: inode, off: 0, len: 0), nil)
         case .attributes(let inode):
             // A negative offset: no pages.
             notify(FUSE_NOTIFY_INVAL_INODE.rawValue, fuse_notify_inval_inode_out(ino: inode, off: -1, len: 0), nil)

@@ -79,7 +79,7 @@ public final class MountSession: Sendable {
         self.bridge = bridge
         self.session = session
         self.onUnmount = onUnmount
-        invalidator = Invalidator(session)
+        invalidator = Invalidator(session) { [pending = bridge.pending] in pending.hold($0) }
         loop = RequestLoop(session, connection: mount.connection) { [state] end in
             state.change { if $0.loopEnd == nil { $0.loopEnd = end } }
         }

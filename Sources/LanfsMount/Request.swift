@@ -8,8 +8,15 @@ import SystemPackage
 struct Request: @unchecked Sendable {
     // Sendable: libfuse lets any thread answer a request; PendingRequests sees to it that only one does.
     let raw: fuse_req_t
+    /// What it is about. The kernel may keep these locked until the answer comes; the second of a rename, or of a link.
+    let inodes: (InodeNumber, InodeNumber?)
 
-    init(_ raw: fuse_req_t) { self.raw = raw }
+    init(_ raw: fuse_req_t, about inode: InodeNumber, _ other: InodeNumber? = nil) {
+        self.raw = raw
+        inodes = (inode, other)
+    }
+
+    func isAbout(_ inode: InodeNumber) -> Bool { inodes.0 == inode || inodes.1 == inode }
 
     /// Who asks, and when.
     var caller: Caller {

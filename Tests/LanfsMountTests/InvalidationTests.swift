@@ -11,7 +11,7 @@ struct InvalidationTests {
         try await onThread { (try contents(path), Int(try status(path).st_size)) }
     }
 
-    @Test("data and attributes are kept until they are invalidated")
+    @Test("data and attributes are kept until the attributes are invalidated")
     func data() async throws {
         let m = try await Mounted()
         try await onThread { try writeFile(m("f"), Array("old".utf8)) }
@@ -19,9 +19,13 @@ struct InvalidationTests {
         m.files.changeBehindTheKernel("f", to: "newer")
         #expect(try await Self.look(m("f")) == (Array("old".utf8), 3))
         let inode = try #require(m.files.inode(of: "f"))
-        #expect(m.session.invalidator.post(.data(inode)))
+        #expect(m.session.invalidator.post(.attributes(inode)))
         await m.session.invalidator.delivered()
         #expect(try await Self.look(m("f")) == (Array("newer".utf8), 5))
+        m.files.changeBehindTheKernel("f", to: "other")
+        #expect(m.session.invalidator.post(.attributes(inode)))
+        await m.session.invalidator.delivered()
+        #expect(try await Self.look(m("f")) == (Array("other".utf8), 5))
         try await m.finish()
     }
 
@@ -44,7 +48,7 @@ struct InvalidationTests {
     }
 
     @Test("names are looked up again when invalidated, one or all")
-    func names() async throws {
+    func invalidatedNames() async throws {
         let m = try await Mounted()
         try await onThread { for name in ["a", "b", "c", "d"] { try writeFile(m(name), [1]) } }
         func exists(_ name: String) async throws -> Bool { try await onThread { (try? status(m(name))) != nil } }
@@ -106,15 +110,19 @@ struct InvalidationTests {
         try await m.finish()
     }
 
-    @Test("an invalidation that has to wait for a read holds up no request")
+    @Test("what has to wait for an answer of ours waits here, where it can be killed, and holds up no request")
     func waiting() async throws {
         let m = try await Mounted()
         try await onThread {
-            try writeFile(m("stuck-read"), Array(repeating: 1, count: 10_000))
-            let reader = try PlainThread(name: "test") { _ = try? contents(m("stuck-read")) }
+            try check(mkdir(m("stuck-folder"), 0o755))
+            try writeFile(m("stuck-folder/f"), [1])
+            let reader = try PlainThread(name: "test") { _ = try? names(in: m("stuck-folder")) }
             #expect(!reader.hasFinished(within: .milliseconds(100)))
-            m.session.invalidator.post(.data(try #require(m.files.inode(of: "stuck-read"))))
+            let folder = try #require(m.files.inode(of: "stuck-folder"))
+            m.session.invalidator.post(.entry(parent: folder, name: [UInt8(ascii: "f")]))
             usleep(100_000)
+            let states = try Self.states(ofThreads: "lanfs-notify")
+            #expect(!states.isEmpty && !states.contains("D"))
             try writeFile(m("other"), [2])
             #expect(try contents(m("other")) == [2])
             m.files.openGate()
@@ -125,12 +133,22 @@ struct InvalidationTests {
         try await m.finish()
     }
 
+    /// As the kernel has them; D: waits, and not even kill -9 ends it.
+    private static func states(ofThreads name: String) throws -> [Character] {
+        try names(in: "/proc/self/task").compactMap { task in
+            // TID (NAME) STATE ...
+            guard let bytes = try? contents("/proc/self/task/" + String(decoding: task, as: UTF8.self) + "/stat") else { return nil }
+            let parts = String(decoding: bytes, as: UTF8.self).split(separator: ")")
+            return parts.first?.hasSuffix("(" + name) ?? false ? parts.last?.first { $0 != " " } : nil
+        }
+    }
+
     @Test("after the end nothing is queued and nobody waits")
     func afterTheEnd() async throws {
         let m = try await Mounted()
         m.session.unmount()
         await m.session.waitUntilUnmounted()
-        #expect(!m.session.invalidator.post(.data(1)))
+        #expect(!m.session.invalidator.post(.attributes(1)))
         await m.session.invalidator.delivered()
         rmdir(m.folder)
     }

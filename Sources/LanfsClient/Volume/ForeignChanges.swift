@@ -3,16 +3,14 @@ import LanfsTree
 
 /// Something that another client changed and the kernel may remember as it was.
 public enum ForeignChange: Hashable, Sendable {
-    /// A file's bytes, and its attributes with them.
-    case data(InodeNumber)
+    /// Of a file, and maybe its bytes: with those the time of its last change is another one.
     case attributes(InodeNumber)
     case entry(parent: InodeNumber, name: [UInt8])
 
     /// What this change of the tree changes for its readers.
     fileprivate init?(_ change: Change) {
         switch RecordKey(change.key) {
-        case .inode(let inode)?, .attribute(let inode, _, _)?: self = .attributes(inode)
-        case .extent(let inode, _, _)?: self = .data(inode)
+        case .inode(let inode)?, .attribute(let inode, _, _)?, .extent(let inode, _, _)?: self = .attributes(inode)
         case .entry(let parent, let name)?: self = .entry(parent: parent, name: name)
         case .superblock?, .orphan?, .trim?, .usage?, .dead?, .pinnedRoot?, .recovery?, .conflict?, .lock?, .lockRequest?, nil: return nil
         }
@@ -21,7 +19,7 @@ public enum ForeignChange: Hashable, Sendable {
     /// Whose memory of it counts: the kernel forgets a directory's names with the directory.
     fileprivate var inode: InodeNumber {
         switch self {
-        case .data(let inode), .attributes(let inode), .entry(let inode, _): inode
+        case .attributes(let inode), .entry(let inode, _): inode
         }
     }
 }
@@ -41,7 +39,7 @@ extension VolumeState {
     /// Everything may be different.
     mutating func noteAllForeign() -> Set<ForeignChange> {
         changedElsewhere.formUnion(lookups.keys)
-        return Set((lookups.keys + [rootInode]).map { .data($0) })
+        return Set((lookups.keys + [rootInode]).map { .attributes($0) })
     }
 
     func openInodes(removedBy changes: [Change]) -> [InodeNumber] {

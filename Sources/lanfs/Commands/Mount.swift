@@ -106,14 +106,11 @@ enum Mount {
 }
 
 extension Invalidator {
-    /// Attributes at once: who opens the file next must see how long it is now (L5). The rest in its turn; the kernel keeps
-    /// names for a second at most, and pages not beyond the next open, so what finds no room in the queue comes to no harm.
+    /// Attributes at once: who opens the file next must see how long it is now (L5). Names in their turn; the kernel keeps them for
+    /// a second at most, so what finds no room in the queue comes to no harm.
     fileprivate func take(_ change: ForeignChange) {
         switch change {
         case .attributes(let inode): expire(inode)
-        case .data(let inode):
-            expire(inode)
-            post(.data(inode))
         case .entry(let parent, let name): post(.entry(parent: parent, name: name))
         }
     }
