@@ -26,9 +26,31 @@ struct RandomTests {
         }
     }
 
+    @Test("a second mount that reads along sees the same")
+    func readingAlong() throws {
+        let count = setting("LANFS_SHARED_OPERATIONS", default: 20_000)
+        let seed = setting("LANFS_SEED", default: Int(UInt32.random(in: 0...UInt32.max)))
+        print("operations with a reader: again with LANFS_SEED=\(seed) LANFS_SHARED_OPERATIONS=\(count)")
+        try onTwoMounts(limit: .seconds(120 + count / 100)) { first, second in
+            var run = Run(first, seed: UInt64(seed))
+            for number in 0..<count {
+                do {
+                    try run.step()
+                    if number % 200 == 0 { try run.compareSome(on: second) }
+                    if number % 50_000 == 25_000 || number == count - 1 {
+                        try run.compareAll()
+                        try run.compareAll(on: second)
+                    }
+                } catch let failure as Failure {
+                    throw Failure("operation \(number) of LANFS_SEED=\(seed): \(failure)")
+                }
+            }
+        }
+    }
+
     /// One run: the same operation on the volume and on the model, whose answers have to be equal.
     private struct Run {
-        private let host: Host
+        private var host: Host
         private var random: SplitMix64
         private var model = Model()
         private let pool: [UInt8]
@@ -275,6 +297,36 @@ struct RandomTests {
                 let type = status.map { "type \($0.st_mode & S_IFMT)" } ?? "missing"
                 throw Failure("stat \(path): \(type) instead of \(expected.map { "\($0)" } ?? "missing")")
             }
+        }
+
+        mutating func compareSome(on reader: Host) throws {
+            let path = path()
+            try compare(on: reader) { run in
+                try run.compareStatus(path)
+                try run.compareAttributes(path)
+                if case .file = run.model.nodes[path] { try run.compareRange(path, at: 0, Self.largest * 2) }
+            }
+        }
+
+        func compareAll(on reader: Host) throws {
+            try compare(on: reader) { run in try run.compareAll() }
+        }
+
+        /// What nobody synced or closed is there within a second.
+        private func compare(on reader: Host, _ body: (inout Run) throws -> Void) throws {
+            var run = self
+            run.host = reader
+            var difference = ""
+            let isSame = eventually(.seconds(5), every: 5_000) {
+                do {
+                    try body(&run)
+                    return true
+                } catch {
+                    difference = "\(error)"
+                    return false
+                }
+            }
+            guard isSame else { throw Failure("on the second mount: \(difference)") }
         }
 
         mutating func compareAll() throws {
