@@ -30,9 +30,9 @@ enum Rule: Int, CaseIterable {
 
     /// The rules that no simulated core decides, and what does.
     static let elsewhere: [String: String] = [
-        "L6": "a client's operations are executed again by its volume state, above the cores",
+        "L6": "`Reexecution` is LanfsFileSystem's: ClientSimulationTests there has clients that overtake each other",
         "T1": "operations are functions on the tree: LanfsFileSystem's tests compare them with a model",
-        "T2": "as T1: execution again is the client's",
+        "T2": "as L6",
         "T3": "as T1: what an operation reads is in the file system's code",
         "T4": "inode numbers are the client's",
         "T5": "the client table is the root's contents: here the simulated clients keep one, and the oracle checks it",
