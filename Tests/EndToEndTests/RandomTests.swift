@@ -317,7 +317,7 @@ struct RandomTests {
             var run = self
             run.host = reader
             var difference = ""
-            let isSame = eventually(.seconds(5), every: 5_000) {
+            let isSame = eventually(.seconds(30), every: 5_000) {
                 do {
                     try body(&run)
                     return true

@@ -113,26 +113,6 @@ struct SharingTests {
             try #require(outcomes[0].made.count == 1000)
         }
     }
-}
-
-/// What one of two racers has made.
-private final class Made: Sendable {
-    struct Outcome {
-        var made: [Bool] = []
-        var failures: [String] = []
-        var hasEnded = false
-    }
-
-    private let outcome = Mutex(Outcome())
-
-    func note(_ made: Bool...) { outcome.withLock { $0.made += made } }
-    func fail(_ text: String) { outcome.withLock { $0.failures.append(text) } }
-    func end() { outcome.withLock { $0.hasEnded = true } }
-
-    func wait() -> Outcome {
-        _ = eventually(.seconds(100)) { outcome.withLock { $0.hasEnded } }
-        return outcome.withLock { $0 }
-    }
 
     /// L6. The pause may come after the commit of what was written, and then there is no conflict: it is tried again.
     @Test("who stalls with unsaved work, and is overtaken, loses nothing: it is in place, or beside the winner and listed")
@@ -188,5 +168,67 @@ private final class Made: Sendable {
             }
             #expect(conflicts == 3)
         }
+    }
+
+    /// L6, with the session at its end: what it set aside is done again by the next one.
+    @Test("who is switched off with unsaved work, and comes back when others have changed the volume, loses nothing either")
+    func overtakenWhileAway() throws {
+        try onTwoMounts(limit: .seconds(200)) { first, second in
+            for name in ["both", "deleted", "mine"] { try writeFile(second(name), [0], sync: true) }
+            try #require(try first.unmount() == 0)
+            try writeFile(second("pace"), [1], sync: true)
+            try first.killServer()
+            try #require(eventually(.seconds(20)) { second.mountLog.contains("is away") })
+            let large = randomBytes(300_000, seed: 3)
+            for name in ["both", "made", "deleted", "mine"] { try writeFile(second(name), Array("second \(name)".utf8)) }
+            try writeFile(second("large"), large)
+            try check(rename(second("large"), second("renamed")))
+            _ = try second.unmount()
+            try #require(second.mountLog.contains("could not be saved"))
+
+            try first.startServer()
+            try first.startMount()
+            try writeFile(first("both"), Array("first both".utf8), sync: true)
+            try writeFile(first("made"), Array("first made".utf8), sync: true)
+            try check(unlink(first("deleted")))
+            try writeFile(first("pace"), [2], sync: true)
+
+            try second.startMount()
+            #expect(try contents(second("both")) == Array("first both".utf8))
+            #expect(try contents(second("made")) == Array("first made".utf8))
+            #expect(try contents(second("mine")) == Array("second mine".utf8))
+            #expect(try contents(first("renamed")) == large)
+            let list = try first.lanfs("ls").text.split(separator: "\n").map(String.init)
+            let copies = list.filter { $0.contains("(conflict ") }
+            for name in ["both", "made", "deleted"] {
+                let copy = try #require(copies.first { $0.hasPrefix(name + " (conflict ") }, "\(list)")
+                #expect(try contents(first(copy)) == Array("second \(name)".utf8))
+            }
+            #expect(copies.count == 3)
+            #expect(try copies.allSatisfy { try first.lanfs("status").text.contains("/" + $0) })
+            // Once.
+            try second.remount()
+            #expect(try first.lanfs("ls").text.split(separator: "\n").map(String.init) == list)
+        }
+    }
+}
+
+/// What one of two racers has made.
+private final class Made: Sendable {
+    struct Outcome {
+        var made: [Bool] = []
+        var failures: [String] = []
+        var hasEnded = false
+    }
+
+    private let outcome = Mutex(Outcome())
+
+    func note(_ made: Bool...) { outcome.withLock { $0.made += made } }
+    func fail(_ text: String) { outcome.withLock { $0.failures.append(text) } }
+    func end() { outcome.withLock { $0.hasEnded = true } }
+
+    func wait() -> Outcome {
+        _ = eventually(.seconds(100)) { outcome.withLock { $0.hasEnded } }
+        return outcome.withLock { $0 }
     }
 }

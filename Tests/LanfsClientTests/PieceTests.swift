@@ -105,18 +105,25 @@ import Testing
 }
 
 @Suite struct `Work set aside` {
+    private func make(_ commits: [SetAside.Commit], log: [UInt8], blocks: [(id: BlockID, bytes: [UInt8])]) -> SetAside {
+        let base = RootRecord(
+            creating: .zero, config: VolumeConfig(version: 1, servers: [], keepers: Keepers([.zero]), replicas: 2),
+            contents: [5], ballot: Ballot(counter: 1, proposer: 2))
+        return SetAside(base: base, commits: commits, log: log, blocks: blocks)
+    }
+
     @Test func `comes back from its file as it was`() throws {
-        let aside = SetAside(
-            baseSequence: 7, baseHash: .zero, commits: [[1, 2, 3], [4]],
-            blocks: [(id: .zero, bytes: [9, 9, 9])])
+        let commits = [SetAside.Commit(contents: [1, 2, 3], operations: 7), SetAside.Commit(contents: [4], operations: 9)]
+        let aside = make(commits, log: [8, 8], blocks: [(id: .zero, bytes: [9, 9, 9])])
         let back = try SetAside(decoding: aside.encoded())
-        #expect(back.baseSequence == 7)
-        #expect(back.commits == [[1, 2, 3], [4]])
+        #expect(back.base == aside.base)
+        #expect(back.commits == commits)
+        #expect(back.log == [8, 8])
         #expect(back.blocks.map(\.bytes) == [[9, 9, 9]])
     }
 
     @Test func `that is damaged is refused, whatever byte is missing`() {
-        let bytes = SetAside(baseSequence: 7, baseHash: .zero, commits: [[1]], blocks: []).encoded()
+        let bytes = make([SetAside.Commit(contents: [1], operations: 1)], log: [], blocks: []).encoded()
         for count in 0..<bytes.count {
             #expect(throws: DecodingError.self) { try SetAside(decoding: Array(bytes.prefix(count))) }
         }

@@ -1,4 +1,5 @@
 @testable import LanfsFileSystem
+import LanfsProtocol
 import LanfsTree
 import SystemPackage
 import TestSupport
@@ -315,6 +316,29 @@ struct ReexecutionTests {
         _ = try third.redo(again)
         #expect(try third.names().count == 4)
         #expect(try third.read { (tree) throws(Interruption) in try tree.check() }.isEmpty)
+    }
+
+    @Test("a log comes back from its bytes as it was, whatever was done", arguments: 0..<50 as Range<UInt64>)
+    func codec(seed: UInt64) throws {
+        var generator = SplitMix64(seed: seed)
+        var (away, _) = try sides()
+        for _ in 0..<40 { step(&away, &generator) }
+        var changes = AttributeChanges()
+        changes.size = 5
+        changes.modified = Timestamp(seconds: -1, nanoseconds: 9)
+        for operation in [
+            .setAttributes(7, changes), .punch(8, 1..<3), .setExtendedAttribute([1], 9, value: [2, 3]),
+            .removeExtendedAttribute([1], 9), .makeUnnamed(in: 1, permissions: 7, 10), .link(10, Place([97], in: 1)),
+            .makeSymlink(Place([98], in: 1), target: [47], 11),
+        ] as [LanfsFileSystem.Operation] {
+            away.log.append(operation, number: 1000, by: away.caller, before: nil)
+        }
+        let bytes = away.log.encoded()
+        #expect(try OperationLog(decoding: bytes).entries == away.log.entries)
+        #expect(throws: DecodingError.self) { try OperationLog(decoding: bytes.dropLast()) }
+        let later = try OperationLog(decoding: bytes).continued(after: 2, as: 50)
+        #expect(later.entries.map(\.operation) == away.log.entries.filter { $0.number > 2 }.map(\.operation))
+        #expect(later.entries.map(\.number) == Array(51..<51 + UInt64(later.entries.count)))
     }
 
     @Test("names stay within the limit, whole characters, and keep the mark")

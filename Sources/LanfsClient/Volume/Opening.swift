@@ -206,7 +206,8 @@ extension Volume {
     private func takeUpInTime() async throws(VolumeError) {
         let outcome = await patiently(upTo: .seconds(30), on: nil) { () async -> Result<Void, VolumeError> in
             do throws(VolumeError) {
-                return .success(try await self.acquireLease())
+                try await self.acquireLease()
+                return .success(try await self.redoSetAside())
             } catch {
                 self.log.error("work that an earlier session set aside is not saved yet: \(error)")
                 return .failure(error)

@@ -91,7 +91,7 @@ extension Volume {
         }
     }
 
-    private func redo(on record: RootRecord, _ contents: RootContents) async throws(VolumeError) {
+    func redo(on record: RootRecord, _ contents: RootContents) async throws(VolumeError) {
         let base = current { $0.chain }
         try check(record, contents, against: base)
         // G2: two collections may have taken the blocks that were sent and never named.

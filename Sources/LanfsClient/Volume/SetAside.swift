@@ -1,20 +1,33 @@
 import LanfsCrypto
+import LanfsFileSystem
 import LanfsLocal
 import LanfsProtocol
+import LanfsTree
 import NIOCore
 import SystemPackage
 
 /// Acknowledged work that could not be saved because the server was gone when the volume was closed, kept on this machine
-/// and saved at the next opening, if nobody changed the volume meanwhile. All of it is sealed.
+/// and saved at the next opening: as it is where nobody changed the volume meanwhile, else done again on what others made
+/// (L6). All of it is sealed.
 struct SetAside {
-    private static let version: UInt8 = 1
+    struct Commit: Equatable {
+        /// Sealed.
+        var contents: [UInt8]
+        /// Those up to this one are in it.
+        var operations: UInt64
+    }
+
+    private static let version: UInt8 = 2
     private static let sizeLimit = 1 << 30
+    /// The log's place among what the tree's key seals (`FrameSeal`); the contents of roots are at 0.
+    static let logIndex: UInt32 = 1
 
     /// The commit that the work was based on.
-    var baseSequence: UInt64
-    var baseHash: RecordHash
-    /// One commit, or two when the outcome of the first was not known; sealed root contents, in order.
-    var commits: [[UInt8]]
+    var base: RootRecord
+    /// One commit, or two when the outcome of the first was not known, in order.
+    var commits: [Commit]
+    /// What was done, sealed.
+    var log: [UInt8]
     var blocks: [(id: BlockID, bytes: [UInt8])]
 
     static func path(of volume: VolumeID, _ directories: UserDirectories) -> FilePath {
@@ -22,11 +35,14 @@ struct SetAside {
     }
 
     func encoded() -> [UInt8] {
-        var writer = ByteWriter(reserving: 1024 + blocks.reduce(0) { $0 + $1.bytes.count + 40 })
+        var writer = ByteWriter(reserving: 8192 + log.count + blocks.reduce(0) { $0 + $1.bytes.count + 40 })
         writer.append(Self.version)
-        writer.append(baseSequence)
-        writer.append(baseHash)
-        writer.append(list: commits) { $0.append(prefixed: $1) }
+        base.encode(into: &writer)
+        writer.append(list: commits) {
+            $0.append(prefixed: $1.contents)
+            $0.append($1.operations)
+        }
+        writer.append(prefixed: log)
         writer.append(list: blocks) {
             $0.append($1.id)
             $0.append(prefixed: $1.bytes)
@@ -34,19 +50,21 @@ struct SetAside {
         return writer.bytes
     }
 
-    init(baseSequence: UInt64, baseHash: RecordHash, commits: [[UInt8]], blocks: [(id: BlockID, bytes: [UInt8])]) {
-        self.baseSequence = baseSequence
-        self.baseHash = baseHash
+    init(base: RootRecord, commits: [Commit], log: [UInt8], blocks: [(id: BlockID, bytes: [UInt8])]) {
+        self.base = base
         self.commits = commits
+        self.log = log
         self.blocks = blocks
     }
 
     init(decoding bytes: [UInt8]) throws(DecodingError) {
         var reader = ByteReader(bytes)
         guard try reader.integer(UInt8.self) == Self.version else { throw .invalid(what: "the version of unsaved work") }
-        baseSequence = try reader.integer()
-        baseHash = try reader.id()
-        commits = try reader.list(minimum: 4, limit: 2) { (reader) throws(DecodingError) in try reader.prefixed() }
+        base = try RootRecord(from: &reader)
+        commits = try reader.list(minimum: 12, limit: 2) { (reader) throws(DecodingError) in
+            Commit(contents: try reader.prefixed(), operations: try reader.integer())
+        }
+        log = try reader.prefixed()
         blocks = try reader.list(minimum: 36) { (reader) throws(DecodingError) in
             (try reader.id(), try reader.prefixed(limit: Limits.blockSize))
         }
@@ -89,10 +107,10 @@ extension Volume {
         // From here on nothing is committed and nothing acknowledged: the server may come back at any moment, and a commit
         // under way beside this one would take a part of the work, or pass it over.
         register.close()
-        let (base, unknown) = update { state in
+        let (base, unknown, operations) = update { state in
             state.isSetAside = true
             state.failure = .ioError
-            return (state.chain.record, state.prepared)
+            return (state.chain.record, state.prepared, state.log)
         }
         var commits = unknown.map { [$0] } ?? []
         let rest = attempt { (state) throws(Pause) in
@@ -112,8 +130,8 @@ extension Volume {
             blocks.append((block.id, block.bytes))
         }
         let aside = SetAside(
-            baseSequence: base.sequence, baseHash: base.hash(VolumeSigner(key: key.signingKey)),
-            commits: commits.map { seal($0.contents) },
+            base: base, commits: commits.map { SetAside.Commit(contents: seal($0.contents), operations: $0.operations) },
+            log: FrameSeal.seal(operations.encoded(), key: key.treeKey, index: SetAside.logIndex),
             blocks: blocks.map { ($0.id, Array($0.bytes.readableBytesView)) })
         var path = SetAside.path(of: id, directories)
         // That of another session on this machine is not to be lost for it.
@@ -147,28 +165,19 @@ extension Volume {
 
     private func takeUp(_ aside: SetAside, _ path: FilePath) async throws(VolumeError) {
         var record = current { $0.chain.record }
-        let signer = VolumeSigner(key: key.signingKey)
         let newest = try open(record)
         var commits: [RootContents] = []
-        for sealed in aside.commits {
-            var contents = try Self.contents(sealed, key: key)
+        for commit in aside.commits {
+            var contents = try Self.contents(commit.contents, key: key)
             contents.recoveries = newest.recoveries
             commits.append(contents)
         }
-        let isBase = record.sequence == aside.baseSequence && record.hash(signer) == aside.baseHash
-        // M3: nothing but a forced recovery came after it.
-        let isRecoveredBase =
-            record.previous == aside.baseHash && newest.recoveries.newest?.sequence == aside.baseSequence
-            && record.sequence == aside.baseSequence + 1
         if let done = commits.lastIndex(where: { $0.transaction == newest.transaction }) {
             commits.removeFirst(done + 1)
-        } else if !isBase, !isRecoveredBase {
-            let kept = FilePath("\(path).\(aside.baseSequence)")
-            try rename(path, to: kept)
-            log.critical(
-                "work of an earlier session could not be saved: the volume was changed by another client meanwhile. It is kept in \(kept)"
-            )
-            return
+        } else if !isBase(aside.base, of: record, newest) {
+            update { $0.tookUpInVain = .now }
+            return log.notice(
+                "other clients changed the volume since an earlier session set work aside: it is done again on what they made when the volume is opened the next time")
         }
         for block in aside.blocks {
             try await blocks.upload(SealedBlock(id: block.id, bytes: ByteBuffer(bytes: block.bytes)), gcEpoch: record.gcEpoch)
@@ -181,15 +190,28 @@ extension Volume {
             record = chosen
         }
         try await load(record)
+        try remove(path)
+        log.notice("saved the work of an earlier session that had been set aside")
+    }
+
+    /// Whether a commit made on `base` can be made on `record`: it is that, or (M3) nothing but a forced recovery came after it.
+    func isBase(_ base: RootRecord, of record: RootRecord, _ contents: RootContents) -> Bool {
+        let signer = VolumeSigner(key: key.signingKey)
+        let hash = base.hash(signer)
+        if record.sequence == base.sequence, record.hash(signer) == hash { return true }
+        return record.previous == hash && contents.recoveries.newest?.sequence == base.sequence
+            && record.sequence == base.sequence + 1
+    }
+
+    func remove(_ path: FilePath) throws(VolumeError) {
         do throws(LocalFileError) {
             try PrivateFile.remove(path)
         } catch {
             throw .local(error)
         }
-        log.notice("saved the work of an earlier session that had been set aside")
     }
 
-    private func rename(_ path: FilePath, to kept: FilePath) throws(VolumeError) {
+    func rename(_ path: FilePath, to kept: FilePath) throws(VolumeError) {
         do throws(LocalFileError) {
             try PrivateFile.move(path, to: kept)
         } catch {

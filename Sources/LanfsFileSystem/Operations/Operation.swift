@@ -74,6 +74,18 @@ public struct OperationLog: Sendable {
 
     public init() {}
 
+    init(entries: [Entry]) { self.entries = entries }
+
+    /// The entries from after operation `committed` on, numbered anew in the same order, from after operation `last` on.
+    public func continued(after committed: UInt64, as last: UInt64) -> OperationLog {
+        OperationLog(
+            entries: entries.filter { $0.number > committed }.enumerated().map { index, entry in
+                var entry = entry
+                entry.number = last + UInt64(index) + 1
+                return entry
+            })
+    }
+
     /// A change of this file's contents has to say what they were before.
     public func needsVersion(of inode: InodeNumber) -> Bool { !changed.contains(inode) }
 

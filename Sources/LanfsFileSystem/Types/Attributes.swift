@@ -108,7 +108,7 @@ public struct DirectoryEntry: Equatable, Sendable {
     }
 }
 
-public enum RenameMode: Sendable {
+public enum RenameMode: UInt8, Sendable {
     case replace, noReplace, exchange
 }
 
