@@ -97,7 +97,7 @@ struct ClientSession: Sendable {
             throw CommandError(
                 .failure,
                 "the last changes could not be saved: \(kept.reason). They are kept in \(kept.path) and will be saved when the volume "
-                    + "is next opened on this machine, unless another client changes it first")
+                    + "is next opened on this machine")
         }
     }
 
