@@ -30,8 +30,6 @@ static inline void lanfs_fuse_set_cache_readdir(struct fuse_file_info *info, int
 #define LANFS_FUSE_TMPFILE 51u
 /// Kernel 6.6 and later: statx(2), asked when somebody wants the time of birth. Begins like FUSE_GETATTR.
 #define LANFS_FUSE_STATX 52u
-/// Kernel 6.16 and later: every name the kernel knows is asked for again.
-#define LANFS_FUSE_NOTIFY_INC_EPOCH 8
 
 struct lanfs_fuse_sx_time {
 	int64_t tv_sec;

@@ -8,9 +8,6 @@ struct Agreement: Sendable {
     /// Bytes of a request's data at most.
     var maxWrite: Int
     var parallelDirectories: Bool
-
-    /// Since 7.44 one message makes the kernel ask for every name again.
-    var hasEpochs: Bool { minor >= 44 }
 }
 
 /// Bytes of a write request, and with it of a read: 256 pages, the most libfuse 3.14 and the kernel's default allow.

@@ -12,7 +12,7 @@ final class Bridge: Sendable {
     /// Concrete types would gain nothing: the room is compiled without the volume's, so that generic code would call
     /// through the same witness table.
     let operations: any FileSystemOperations
-    let policy: CurrentCachePolicy
+    let policy: CachePolicy
     let pending: PendingRequests
     /// What was agreed with the kernel, once it asked.
     let agreement = ConditionLock<Agreement?>(nil)
@@ -22,7 +22,7 @@ final class Bridge: Sendable {
 
     init(_ operations: any FileSystemOperations, _ options: MountOptions) {
         self.operations = operations
-        policy = CurrentCachePolicy(options.cache)
+        policy = options.cache
         synchrony = options.synchrony
         pending = PendingRequests(patience: options.interruptAfter)
     }
@@ -100,7 +100,7 @@ final class Bridge: Sendable {
     /// How long attributes stay true, in seconds. A write takes set-user-id and set-group-id away without the kernel
     /// being told, so it asks anew whenever it matters.
     func validity(_ attributes: Attributes) -> Double {
-        attributes.type == .regular && attributes.permissions & 0o6000 != 0 ? 0 : policy.attributes
+        attributes.type == .regular && attributes.permissions & 0o6000 != 0 ? 0 : policy.attributes.inSeconds
     }
 
     /// What the kernel remembers of an inode and its name.
@@ -108,7 +108,7 @@ final class Bridge: Sendable {
         // Inode numbers are never used twice (T4): one generation is enough.
         fuse_entry_param(
             ino: attributes.inode, generation: 0, attr: stat(attributes), attr_timeout: validity(attributes),
-            entry_timeout: policy.entries)
+            entry_timeout: policy.entries.inSeconds)
     }
 }
 

@@ -26,10 +26,9 @@ public final class MountSession: Sendable {
 
     /// Absolute, without symbolic links.
     public let path: String
-    public let invalidator: Invalidator
     let mount: KernelMount
     private let bridge: Bridge
-    private let session: FuseSession
+    let session: FuseSession
     private let loop: RequestLoop
     private let onUnmount: @Sendable (MountEnd) async -> Void
     private let state = ConditionLock(State())
@@ -79,7 +78,6 @@ public final class MountSession: Sendable {
         self.bridge = bridge
         self.session = session
         self.onUnmount = onUnmount
-        invalidator = Invalidator(session) { [pending = bridge.pending] in pending.hold($0) }
         loop = RequestLoop(session, connection: mount.connection) { [state] end in
             state.change { if $0.loopEnd == nil { $0.loopEnd = end } }
         }
@@ -87,18 +85,15 @@ public final class MountSession: Sendable {
 
     private func start(_ options: MountOptions) throws(MountError) {
         let watcher = try PlainThread(name: "lanfs-interrupt") { [bridge] in bridge.pending.watch() }
-        let notifier = try PlainThread(name: "lanfs-notify") { [invalidator] in invalidator.run() }
         do throws(MountError) {
             try loop.start(threads: options.threads)
             try awaitAgreement()
             mount.setReadAhead(options.readAhead)
-            try PlainThread(name: "lanfs-unmount") { [self] in supervise(notifier: notifier, watcher: watcher) }
+            try PlainThread(name: "lanfs-unmount") { [self] in supervise(watcher: watcher) }
                 .detach()
         } catch {
             bridge.pending.close(answering: .socketNotConnected)
-            invalidator.stop()
             watcher.join()
-            notifier.join()
             throw error
         }
     }
@@ -112,13 +107,6 @@ public final class MountSession: Sendable {
     }
 
     // MARK: while mounted
-
-    /// Replies from now on follow `policy`. What the kernel was promised before stays promised: whoever shortens the
-    /// policy invalidates it.
-    public func setCachePolicy(_ policy: CachePolicy) { bridge.policy.set(policy) }
-
-    /// Whether `Invalidation.allNames` works on this kernel (Linux 6.16 and later).
-    public var canInvalidateAllNames: Bool { bridge.agreement.withLock { $0?.hasEpochs ?? false } }
 
     /// Requests whose answers are being worked on.
     public var pendingRequests: Int { bridge.pending.count }
@@ -172,15 +160,12 @@ public final class MountSession: Sendable {
     }
 
     /// The thread that sees to the end, whichever side it comes from.
-    private func supervise(notifier: PlainThread, watcher: PlainThread) {
+    private func supervise(watcher: PlainThread) {
         let end = waitForEnd()
         session.expectEnd()
-        // In this order: a notification may hold a lock of the kernel's that is only free when the requests under way
-        // are answered, so requests are read, and refused, until the notifier has returned.
+        // In this order: requests are read, and refused, until none is under way.
         loop.refuse()
         bridge.pending.close(answering: .socketNotConnected)
-        invalidator.stop()
-        notifier.join()
         watcher.join()
         loop.stop()
         session.destroy()

@@ -1,6 +1,5 @@
 import CFuse
 import Glibc
-import LanfsFileSystem
 import SystemPackage
 
 /// What an interrupt may do to a request that waits.
@@ -91,11 +90,6 @@ final class PendingRequests: Sendable {
         // Only `close` waits for that.
         if isClosed { state.change { _ in } }
         return true
-    }
-
-    /// The kernel may keep a lock on this inode until one of these is answered.
-    func hold(_ inode: InodeNumber) -> Bool {
-        state.withLock { state in state.waiting.values.contains { $0.request.isAbout(inode) } }
     }
 
     var count: Int { state.withLock { $0.waiting.count + $0.replying } }

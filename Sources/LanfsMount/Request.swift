@@ -8,15 +8,8 @@ import SystemPackage
 struct Request: @unchecked Sendable {
     // Sendable: libfuse lets any thread answer a request; PendingRequests sees to it that only one does.
     let raw: fuse_req_t
-    /// What it is about. The kernel may keep these locked until the answer comes; the second of a rename, or of a link.
-    let inodes: (InodeNumber, InodeNumber?)
 
-    init(_ raw: fuse_req_t, about inode: InodeNumber, _ other: InodeNumber? = nil) {
-        self.raw = raw
-        inodes = (inode, other)
-    }
-
-    func isAbout(_ inode: InodeNumber) -> Bool { inodes.0 == inode || inodes.1 == inode }
+    init(_ raw: fuse_req_t) { self.raw = raw }
 
     /// Who asks, and when.
     var caller: Caller {
@@ -79,7 +72,7 @@ extension Answer<Attributes> {
     static let lookedUp = Answer(
         send: entry.send, undo: entry.undo,
         fail: { bridge, request, error in
-            let seconds = bridge.policy.missingEntries
+            let seconds = bridge.policy.missingEntries.inSeconds
             guard error == .noSuchFileOrDirectory, seconds > 0 else {
                 request.fail(error)
                 return

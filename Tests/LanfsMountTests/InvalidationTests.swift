@@ -19,12 +19,10 @@ struct InvalidationTests {
         m.files.changeBehindTheKernel("f", to: "newer")
         #expect(try await Self.look(m("f")) == (Array("old".utf8), 3))
         let inode = try #require(m.files.inode(of: "f"))
-        #expect(m.session.invalidator.post(.attributes(inode)))
-        await m.session.invalidator.delivered()
+        m.session.expire(inode)
         #expect(try await Self.look(m("f")) == (Array("newer".utf8), 5))
         m.files.changeBehindTheKernel("f", to: "other")
-        #expect(m.session.invalidator.post(.attributes(inode)))
-        await m.session.invalidator.delivered()
+        m.session.expire(inode)
         #expect(try await Self.look(m("f")) == (Array("other".utf8), 5))
         try await m.finish()
     }
@@ -40,116 +38,71 @@ struct InvalidationTests {
         m.files.changeBehindTheKernel("f", to: "x", mode: 0o600)
         let before = try await onThread { try status(m("f")).st_mode }
         #expect(before == S_IFREG | 0o644)
-        m.session.invalidator.post(.attributes(try #require(m.files.inode(of: "f"))))
-        await m.session.invalidator.delivered()
+        m.session.expire(try #require(m.files.inode(of: "f")))
         let after = try await onThread { try status(m("f")).st_mode }
         #expect(after == S_IFREG | 0o600)
         try await m.finish()
     }
 
-    @Test("names are looked up again when invalidated, one or all")
-    func invalidatedNames() async throws {
-        let m = try await Mounted()
-        try await onThread { for name in ["a", "b", "c", "d"] { try writeFile(m(name), [1]) } }
-        func exists(_ name: String) async throws -> Bool { try await onThread { (try? status(m(name))) != nil } }
-        let child = try #require(m.files.inode(of: "b"))
-        for name in ["a", "b", "c", "d"] {
-            m.files.removeBehindTheKernel(name)
-            #expect(try await exists(name))
-        }
-        m.session.invalidator.post(.entry(parent: 1, name: Array("a".utf8)))
-        m.session.invalidator.post(.deleted(parent: 1, child: child, name: Array("b".utf8)))
-        await m.session.invalidator.delivered()
-        #expect(try await !exists("a"))
-        #expect(try await !exists("b"))
-        #expect(try await exists("c"))
-        if m.session.canInvalidateAllNames {
-            m.session.invalidator.post(.allNames)
-            await m.session.invalidator.delivered()
-            #expect(try await !exists("c"))
-            #expect(try await !exists("d"))
-        } else {
-            for name in ["c", "d"] { m.session.invalidator.post(.entry(parent: 1, name: Array(name.utf8))) }
-        }
+    @Test("names are looked up again when their time is over")
+    func names() async throws {
+        let m = try await Mounted(cache: CachePolicy(entries: .milliseconds(200), attributes: .seconds(100)))
+        try await onThread { try writeFile(m("f"), [1]) }
+        func exists() async throws -> Bool { try await onThread { (try? status(m("f"))) != nil } }
+        #expect(try await exists())
+        m.files.removeBehindTheKernel("f")
+        #expect(try await exists())
+        try await Task.sleep(for: .milliseconds(300))
+        #expect(try await !exists())
         try await m.finish()
     }
 
-    @Test("the shared policy expires by itself, and a policy can change while mounted")
+    @Test("attributes are asked for again when their time is over")
     func expiry() async throws {
-        let short = CachePolicy(entries: .milliseconds(50), attributes: .milliseconds(50))
-        let m = try await Mounted(cache: short)
+        let m = try await Mounted(cache: CachePolicy(entries: .milliseconds(50), attributes: .milliseconds(50)))
         try await onThread { try writeFile(m("f"), Array("old".utf8)) }
         m.files.changeBehindTheKernel("f", to: "newer")
         try await Task.sleep(for: .milliseconds(100))
         #expect(try await Self.look(m("f")) == (Array("newer".utf8), 5))
-        m.session.setCachePolicy(.solo)
-        try await Task.sleep(for: .milliseconds(100))
-        _ = try await Self.look(m("f"))
-        m.files.changeBehindTheKernel("f", to: "newest")
-        try await Task.sleep(for: .milliseconds(100))
-        #expect(try await Self.look(m("f")).size == 5)
         try await m.finish()
     }
 
-    @Test("missing names are asked for each time unless the policy says otherwise")
-    func missing() async throws {
-        let m = try await Mounted()
+    @Test("missing names are asked for each time unless the policy says otherwise", arguments: [false, true])
+    func missing(isKnown: Bool) async throws {
+        var policy = CachePolicy.solo
+        policy.missingEntries = isKnown ? .seconds(100) : .zero
+        let m = try await Mounted(cache: policy)
         func exists(_ name: String) async throws -> Bool { try await onThread { (try? status(m(name))) != nil } }
         #expect(try await !exists("late"))
         m.files.makeBehindTheKernel("late")
-        #expect(try await exists("late"))
-        var policy = CachePolicy.solo
-        policy.missingEntries = .seconds(100)
-        m.session.setCachePolicy(policy)
-        #expect(try await !exists("later"))
-        m.files.makeBehindTheKernel("later")
-        #expect(try await !exists("later"))
-        m.session.invalidator.post(.entry(parent: 1, name: Array("later".utf8)))
-        await m.session.invalidator.delivered()
-        #expect(try await exists("later"))
+        #expect(try await exists("late") != isKnown)
         try await m.finish()
     }
 
-    @Test("what has to wait for an answer of ours waits here, where it can be killed, and holds up no request")
+    @Test("telling the kernel waits for no answer of ours, nor for the mount")
     func waiting() async throws {
         let m = try await Mounted()
         try await onThread {
+            try writeFile(m("stuck-read"), Array(repeating: 1, count: 10_000))
             try check(mkdir(m("stuck-folder"), 0o755))
-            try writeFile(m("stuck-folder/f"), [1])
-            let reader = try PlainThread(name: "test") { _ = try? names(in: m("stuck-folder")) }
-            #expect(!reader.hasFinished(within: .milliseconds(100)))
-            let folder = try #require(m.files.inode(of: "stuck-folder"))
-            m.session.invalidator.post(.entry(parent: folder, name: [UInt8(ascii: "f")]))
-            usleep(100_000)
-            let states = try Self.states(ofThreads: "lanfs-notify")
-            #expect(!states.isEmpty && !states.contains("D"))
-            try writeFile(m("other"), [2])
-            #expect(try contents(m("other")) == [2])
+            let readers = try ["stuck-read", "stuck-folder"].map { name in
+                try PlainThread(name: "test") {
+                    _ = try? contents(m(name))
+                    _ = try? LanfsMountTests.names(in: m(name))
+                }
+            }
+            for reader in readers { #expect(!reader.hasFinished(within: .milliseconds(100))) }
+            let teller = try PlainThread(name: "test") {
+                for name in ["stuck-read", "stuck-folder"] { if let inode = m.files.inode(of: name) { m.session.expire(inode) } }
+            }
+            #expect(teller.hasFinished(within: .seconds(5)))
+            teller.join()
             m.files.openGate()
-            #expect(reader.hasFinished(within: .seconds(5)))
-            reader.join()
+            for reader in readers {
+                #expect(reader.hasFinished(within: .seconds(5)))
+                reader.join()
+            }
         }
-        await m.session.invalidator.delivered()
         try await m.finish()
-    }
-
-    /// As the kernel has them; D: waits, and not even kill -9 ends it.
-    private static func states(ofThreads name: String) throws -> [Character] {
-        try names(in: "/proc/self/task").compactMap { task in
-            // TID (NAME) STATE ...
-            guard let bytes = try? contents("/proc/self/task/" + String(decoding: task, as: UTF8.self) + "/stat") else { return nil }
-            let parts = String(decoding: bytes, as: UTF8.self).split(separator: ")")
-            return parts.first?.hasSuffix("(" + name) ?? false ? parts.last?.first { $0 != " " } : nil
-        }
-    }
-
-    @Test("after the end nothing is queued and nobody waits")
-    func afterTheEnd() async throws {
-        let m = try await Mounted()
-        m.session.unmount()
-        await m.session.waitUntilUnmounted()
-        #expect(!m.session.invalidator.post(.attributes(1)))
-        await m.session.invalidator.delivered()
-        rmdir(m.folder)
     }
 }

@@ -171,7 +171,7 @@ extension Volume {
             if !state.movedEnds.isEmpty { state.tellings += 1 }
             return state.movedEnds
         }
-        if !moved.isEmpty { tell(Set(moved.map { .attributes($0) })) }
+        if !moved.isEmpty { tell(moved) }
     }
 
     private func saved(_ count: Int) async -> Result<Int, Errno> { await save().map { count } }

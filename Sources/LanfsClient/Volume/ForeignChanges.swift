@@ -1,45 +1,32 @@
 import LanfsFileSystem
 import LanfsTree
 
-/// Something that another client changed and the kernel may remember as it was.
-public enum ForeignChange: Hashable, Sendable {
-    /// Of a file, and maybe its bytes: with those the time of its last change is another one.
-    case attributes(InodeNumber)
-    case entry(parent: InodeNumber, name: [UInt8])
-
-    /// What this change of the tree changes for its readers.
-    fileprivate init?(_ change: Change) {
-        switch RecordKey(change.key) {
-        case .inode(let inode)?, .attribute(let inode, _, _)?, .extent(let inode, _, _)?: self = .attributes(inode)
-        case .entry(let parent, let name)?: self = .entry(parent: parent, name: name)
-        case .superblock?, .orphan?, .trim?, .usage?, .dead?, .pinnedRoot?, .recovery?, .conflict?, .lock?, .lockRequest?, nil: return nil
-        }
-    }
-
-    /// Whose memory of it counts: the kernel forgets a directory's names with the directory.
-    fileprivate var inode: InodeNumber {
-        switch self {
-        case .attributes(let inode), .entry(let inode, _): inode
-        }
-    }
-}
+// What another client changed and the kernel may remember as it was: inodes. A change of a file's bytes moves the time of its last
+// change, one of a name that of its directory and the links of what it leads to.
 
 extension VolumeState {
     /// What the kernel may remember of these.
-    mutating func noteForeign(_ changes: [Change]) -> Set<ForeignChange> {
-        var foreign: Set<ForeignChange> = []
-        for change in changes.lazy.compactMap(ForeignChange.init) where isKnown(change.inode) {
-            foreign.insert(change)
-            if case .entry = change { continue }
-            changedElsewhere.insert(change.inode)
+    mutating func noteForeign(_ changes: [Change]) -> Set<InodeNumber> {
+        var foreign: Set<InodeNumber> = []
+        for change in changes {
+            guard let inode = Self.inode(shownDifferentlyBy: change), isKnown(inode) else { continue }
+            foreign.insert(inode)
         }
+        changedElsewhere.formUnion(foreign)
         return foreign
     }
 
+    private static func inode(shownDifferentlyBy change: Change) -> InodeNumber? {
+        switch RecordKey(change.key) {
+        case .inode(let inode)?, .attribute(let inode, _, _)?, .extent(let inode, _, _)?, .entry(let inode, _)?: inode
+        case .superblock?, .orphan?, .trim?, .usage?, .dead?, .pinnedRoot?, .recovery?, .conflict?, .lock?, .lockRequest?, nil: nil
+        }
+    }
+
     /// Everything may be different.
-    mutating func noteAllForeign() -> Set<ForeignChange> {
+    mutating func noteAllForeign() -> Set<InodeNumber> {
         changedElsewhere.formUnion(lookups.keys)
-        return Set((lookups.keys + [rootInode]).map { .attributes($0) })
+        return Set(lookups.keys + [rootInode])
     }
 
     func openInodes(removedBy changes: [Change]) -> [InodeNumber] {

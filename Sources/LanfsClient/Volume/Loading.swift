@@ -128,7 +128,7 @@ extension Volume {
         _ news: News, of record: RootRecord, _ contents: RootContents, to base: CommitChain
     ) async throws(VolumeError) -> Bool {
         guard news.isAfterBase, contents.tree == base.contents.tree else { return false }
-        let foreign = try await runToEnd { (state) throws(Pause) -> Set<ForeignChange>? in
+        let foreign = try await runToEnd { (state) throws(Pause) -> Set<InodeNumber>? in
             // At first there is a checkpoint without what came after it, and later perhaps what never came to be chosen.
             guard state.loads > 0, !state.hasDropped, state.pending.isEmpty, !state.hasUnsavedWork,
                 state.chain.record == base.record
@@ -158,7 +158,7 @@ extension Volume {
         return foreign != nil
     }
 
-    func tell(_ changes: Set<ForeignChange>) {
+    func tell(_ changes: Set<InodeNumber>) {
         defer { update { $0.tellings -= 1 } }
         guard !changes.isEmpty, let listener = foreignChangesListener.withLock({ $0 }) else { return }
         for change in changes { listener(change) }

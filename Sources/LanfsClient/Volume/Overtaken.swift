@@ -102,7 +102,7 @@ extension Volume {
         let (changes, blocks) = try await self.changes(since: contents)
         let caller = Caller(user: getuid(), group: getgid(), umask: 0, now: .now)
         let execution = Reexecution(mark: ConflictMark.make(caller.now), session: orphanage)
-        var foreign: Set<ForeignChange>?
+        var foreign: Set<InodeNumber>?
         repeat {
             await sealer.waitForAll()
             try await runToEnd { (state) throws(Pause) in

@@ -131,7 +131,7 @@ extension VolumeState {
     /// - Parameters:
     ///   - lockRecords: of its tree.
     ///   - isOwn: it is the root from before, and no other client's.
-    mutating func finishRedo(_ lockRecords: LockTable.Records, isOwn: Bool) throws(Pause) -> Set<ForeignChange>? {
+    mutating func finishRedo(_ lockRecords: LockTable.Records, isOwn: Bool) throws(Pause) -> Set<InodeNumber>? {
         guard let redo, redo.revision == revision else {
             self.redo = nil
             return nil

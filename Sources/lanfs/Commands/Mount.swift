@@ -34,7 +34,7 @@ enum Mount {
         }
         let mount = try mount(volume, options)
         mounted.withLock { $0 = mount }
-        volume.tellOfForeignChanges { [invalidator = mount.invalidator] in invalidator.take($0) }
+        volume.tellOfForeignChanges { [mount] in mount.expire($0) }
         do throws(MountError) {
             try await mount.waitUntilAnswering()
             try readiness.ready()
@@ -101,17 +101,6 @@ enum Mount {
         } catch {
             session.log.critical("\(error.message)")
             return error.code
-        }
-    }
-}
-
-extension Invalidator {
-    /// Attributes at once: who opens the file next must see how long it is now (L5). Names in their turn; the kernel keeps them for
-    /// a second at most, so what finds no room in the queue comes to no harm.
-    fileprivate func take(_ change: ForeignChange) {
-        switch change {
-        case .attributes(let inode): expire(inode)
-        case .entry(let parent, let name): post(.entry(parent: parent, name: name))
         }
     }
 }

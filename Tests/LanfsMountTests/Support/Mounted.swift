@@ -1,3 +1,4 @@
+import CFuse
 import Glibc
 import LanfsFileSystem
 import SystemPackage
@@ -57,8 +58,12 @@ struct Mounted: Sendable {
 
     /// Makes the kernel forget all it knows, sees that it gave back all it held, and unmounts.
     func finish(_ location: SourceLocation = #_sourceLocation) async throws {
-        for entry in files.allEntries { session.invalidator.post(.entry(parent: entry.parent, name: entry.name)) }
-        await session.invalidator.delivered()
+        try await onThread {
+            for entry in files.allEntries {
+                let body = fuse_notify_inval_entry_out(parent: entry.parent, namelen: UInt32(entry.name.count), flags: 0)
+                session.notify(FUSE_NOTIFY_INVAL_ENTRY.rawValue, body, name: entry.name)
+            }
+        }
         let forgotten = try await eventually { files.lookups == 0 && files.openFiles == 0 }
         #expect(forgotten, "lookups left: \(files.lookups), open: \(files.openFiles)", sourceLocation: location)
         session.unmount()
