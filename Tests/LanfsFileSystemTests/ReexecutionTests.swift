@@ -76,6 +76,18 @@ private struct Side {
         }
     }
 
+    mutating func setTime(of inode: InodeNumber, to seconds: Int64) throws(Interruption) {
+        var changes = AttributeChanges()
+        changes.modified = Timestamp(seconds: seconds, nanoseconds: 0)
+        let wanted = changes
+        let before = log.needsVersion(of: inode) ? try read { (tree) throws(Interruption) in try tree.version(of: inode) } : nil
+        var transaction = Transaction(reading: tree, nodes: nodes)
+        _ = try transaction.setAttributes(of: inode, to: wanted, by: caller)
+        apply(transaction.changes)
+        count += 1
+        log.append(.setAttributes(inode, wanted), number: count, by: caller, before: before)
+    }
+
     mutating func unlink(_ name: String, in parent: InodeNumber = rootInode) throws(Interruption) {
         let (caller, session, open, place) = (caller, session, open, Place(Array(name.utf8), in: parent))
         try change { (tree) throws(Interruption) in
@@ -147,6 +159,9 @@ private struct Side {
             execution.note(step)
         }
         let source = Transaction(reading: other.tree, nodes: nodes)
+        var transaction = Transaction(reading: tree, nodes: nodes)
+        try transaction.keepConflicts(of: source)
+        apply(transaction.changes)
         execution.copy(try execution.unnamed(in: Transaction(reading: tree, nodes: nodes), from: source))
         return execution
     }
@@ -264,6 +279,24 @@ struct ReexecutionTests {
         #expect(try here.names() == ["file (conflict here now)"])
     }
 
+    @Test("setting a time hides nobody's edit, whichever comes first, and takes no part in a copy's file")
+    func times() throws {
+        var (away, here) = try sides { (base) throws(Interruption) in
+            for name in ["touched", "written"] { try base.write(try base.make(name), 9) }
+        }
+        let (touched, written) = (try away.inode("touched"), try away.inode("written"))
+        try away.setTime(of: touched, to: 77)
+        try away.write(touched, 9)
+        try away.write(written, 9)
+        try away.setTime(of: written, to: 77)
+        try here.write(touched, 9)
+        try here.write(written, 9)
+        let theirs = [touched, written].map(here.version)
+        let execution = try here.redo(away)
+        #expect(execution.copied == [touched, written])
+        #expect([touched, written].map(here.version) == theirs)
+    }
+
     @Test("a file of two names that loses one on each side, and was written on one of them, is kept")
     func oneNameEach() throws {
         var (away, here) = try sides { (base) throws(Interruption) in
@@ -309,12 +342,18 @@ struct ReexecutionTests {
         try away.write(try away.inode("file"), 6)
         _ = try here.make("new")
         _ = try third.make("new")
+        var fourth = third
         _ = try third.make("new (conflict here now)")
         let first = try here.redo(away)
         var again = here
         again.log = first.log
         _ = try third.redo(again)
         #expect(try third.names().count == 4)
+        // Where nobody else has the name that it got, it is listed all the same.
+        _ = try fourth.redo(again)
+        for side in [third, fourth] {
+            #expect(try side.read { (tree) throws(Interruption) in try tree.conflicts() }.count == 1)
+        }
         #expect(try third.read { (tree) throws(Interruption) in try tree.check() }.isEmpty)
     }
 

@@ -74,7 +74,7 @@ extension VolumeState {
         of inode: InodeNumber, to changes: AttributeChanges, by caller: Caller
     ) throws(Pause) -> Attributes {
         while true {
-            let before = changes.size == nil ? nil : try versionBefore(changing: inode)
+            let before = changes.size == nil && changes.modified == nil ? nil : try versionBefore(changing: inode)
             let (attributes, isComplete) = try execute(by: caller, before: before) {
                 (transaction) throws(Interruption) in
                 (try transaction.setAttributes(of: inode, to: changes, by: caller), .setAttributes(inode, changes))

@@ -73,7 +73,8 @@ extension VolumeState {
             let source = Transaction(reading: state.tree, nodes: state.nodes)
             let execution = redo.execution
             let unnamed = try redo.change(state.nodes) { (transaction) throws(Interruption) in
-                try execution.unnamed(in: transaction, from: source)
+                try transaction.keepConflicts(of: source)
+                return try execution.unnamed(in: transaction, from: source)
             }
             redo.execution.copy(unnamed)
         }

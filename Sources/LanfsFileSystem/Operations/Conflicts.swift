@@ -31,6 +31,13 @@ extension Transaction {
         set(.conflict(entry.inode), place.encoded())
     }
 
+    /// Lists what lost a conflict in `source`, a tree that is being done again here, and has its name here too.
+    public mutating func keepConflicts(of source: Transaction) throws(Interruption) {
+        for (inode, place) in try source.listedConflicts() where try isOpen(inode, place) {
+            set(.conflict(inode), place.encoded())
+        }
+    }
+
     /// What lost a conflict and still has the name that it got then.
     public func conflicts() throws(Interruption) -> [Place] {
         var open: [Place] = []

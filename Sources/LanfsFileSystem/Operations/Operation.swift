@@ -53,6 +53,12 @@ public enum Operation: Equatable, Sendable {
         default: nil
         }
     }
+
+    /// Whose version it changes, by which it is told afterwards whether somebody else changed the contents.
+    var versioned: InodeNumber? {
+        if case .setAttributes(let inode, let changes) = self, changes.modified != nil { return inode }
+        return contents
+    }
 }
 
 /// Operations that are acknowledged and not known to be in a chosen root, in order.
@@ -62,12 +68,12 @@ public struct OperationLog: Sendable {
         public var number: UInt64
         public var operation: Operation
         public var caller: Caller
-        /// Of the contents that it changes, as they were before; `nil` when an earlier entry of the same commit says so.
+        /// Of the inode whose version it changes, as it was before; `nil` when an earlier entry of the same commit says so.
         public var before: ContentVersion?
     }
 
     public private(set) var entries: [Entry] = []
-    /// Whose contents the next commit changes.
+    /// Whose versions the next commit changes.
     private var changed: Set<InodeNumber> = []
     /// The last entry belongs to the next commit.
     private var isOpen = false
@@ -86,13 +92,13 @@ public struct OperationLog: Sendable {
             })
     }
 
-    /// A change of this file's contents has to say what they were before.
+    /// A change of this file's contents, or of their time, has to say what its version was before.
     public func needsVersion(of inode: InodeNumber) -> Bool { !changed.contains(inode) }
 
     public mutating func append(
         _ operation: Operation, number: UInt64, by caller: Caller, before: ContentVersion? = nil
     ) {
-        if let inode = operation.contents { changed.insert(inode) }
+        if let inode = operation.versioned { changed.insert(inode) }
         if isOpen, before == nil, extend(with: operation, number, caller) { return }
         entries.append(Entry(number: number, operation: operation, caller: caller, before: before))
         isOpen = true

@@ -25,8 +25,8 @@ public struct Reexecution: Sendable {
     private let session: Incarnation
     private var fates: [InodeNumber: Fate] = [:]
     private var foreign: Set<InodeNumber> = []
-    /// They lost a name.
-    private var removed: Set<InodeNumber> = []
+    /// A name that they got here was theirs already, by somebody else's doing.
+    private var shared: Set<InodeNumber> = []
     public private(set) var conflicts: [Conflict] = []
     /// Files whose chunks (half-open ranges of them) are to come from the tree they were written to.
     public private(set) var carried: [InodeNumber: [Range<UInt64>]] = [:]
@@ -50,7 +50,8 @@ public struct Reexecution: Sendable {
         fileprivate var conflict: Conflict?
         fileprivate var fate: (inode: InodeNumber, fate: Fate)?
         fileprivate var carried: (inode: InodeNumber, chunks: Range<UInt64>)?
-        fileprivate var removed: InodeNumber?
+        fileprivate var shared: InodeNumber?
+        fileprivate var foreign: InodeNumber?
     }
 
     /// Does one operation again. It changes nothing here, so that it can be run again when it was interrupted; then `note` it.
@@ -117,18 +118,20 @@ public struct Reexecution: Sendable {
             fates[inode] = fate
             if case .copied = fate { copied.append(inode) }
         }
-        if let inode = step.removed { removed.insert(inode) }
+        if let inode = step.shared { shared.insert(inode) }
+        if let inode = step.foreign { foreign.insert(inode) }
         if let (inode, chunks) = step.carried { carried[inode] = joined(carried[inode] ?? [], chunks) }
         if let entry = step.entry {
             log.append(entry.operation, number: entry.number, by: entry.caller, before: entry.before)
         }
     }
 
-    /// Files that were made, written or lost a name here, and that have a name in the tree where that was done and none in this
-    /// one: of two names each was removed by one of two clients, or moved to where the other's was. They are to be copied as well.
+    /// Files that were made or changed here, and that have a name in the tree where that was done and none in this one: of two
+    /// names each client removed one, or moved one to where the other's was. They are to be copied as well. Where nothing but
+    /// names were removed, by both, that is what was wanted.
     public func unnamed(in transaction: Transaction, from source: Transaction) throws(Interruption) -> [InodeNumber] {
         var unnamed: [InodeNumber] = []
-        for inode in removed.union(fates.keys).sorted() where !copied.contains(inode) {
+        for inode in shared.union(fates.keys).sorted() where !isCopied(inode) {
             let links = try transaction.inodeIfPresent(inode)?.attributes.linkCount ?? 0
             if links == 0, try source.inodeIfPresent(inode)?.attributes.linkCount ?? 0 > 0 { unnamed.append(inode) }
         }
@@ -175,14 +178,17 @@ public struct Reexecution: Sendable {
     private func link(
         _ inode: InodeNumber, at place: Place, _ entry: OperationLog.Entry, in transaction: inout Transaction
     ) throws(Interruption) -> Step {
-        if try transaction.find(place)?.inode == inode { return Step() }
+        if try transaction.find(place)?.inode == inode { return Step(shared: inode) }
         guard let record = try transaction.inodeIfPresent(inode) else {
             // It was deleted elsewhere; whoever gave it one more name wanted to keep it.
             return Step(fate: (inode, .copied))
         }
         guard try isKept(record, in: transaction) else { return Step(fate: (inode, .copied)) }
         let free = try freePlace(at: place, in: transaction)
-        _ = try transaction.link(inode, to: free.name, in: free.parent, by: entry.caller, incarnation: session)
+        let isDone = try whole(&transaction) { (transaction) throws(Interruption) in
+            _ = try transaction.link(inode, to: free.name, in: free.parent, by: entry.caller, incarnation: session)
+        }
+        guard isDone else { return Step(conflict: .kept(place)) }
         var step = done(entry, .link(inode, free))
         if free != place { step.conflict = try settled(at: free, in: &transaction) }
         return step
@@ -195,10 +201,7 @@ public struct Reexecution: Sendable {
     ) throws(Interruption) -> Step {
         guard let now = try transaction.find(place), now.inode == found.inode else { return Step() }
         if case .unlink = entry.operation, isNewer(now, than: found) { return Step(conflict: .kept(place)) }
-        guard try whole(&transaction, body) else { return Step(conflict: .kept(place)) }
-        var step = done(entry, entry.operation)
-        step.removed = found.inode
-        return step
+        return try whole(&transaction, body) ? done(entry, entry.operation) : Step(conflict: .kept(place))
     }
 
     private func rename(
@@ -232,15 +235,18 @@ public struct Reexecution: Sendable {
         // A folder that would become its own parent, or is not empty any more, stays where it is.
         guard isDone else { return Step(conflict: .kept(source)) }
         var step = done(entry, .rename(source, moved, to: free, free == target ? replaced : nil, mode))
-        if mode != .exchange, free == target { step.removed = there?.inode }
         if free != target { step.conflict = try settled(at: free, in: &transaction) }
         return step
     }
 
     /// Somebody else has changed it. What was written here and is done again may differ in how it came about.
     private func isNewer(_ now: Found, than found: Found) -> Bool {
-        if case .unchanged? = fates[now.inode] { return false }
-        return now.version != found.version
+        if foreign.contains(now.inode) { return true }
+        switch fates[now.inode] {
+        case .unchanged?: return false
+        case .copied?: return true
+        case nil: return now.version != found.version
+        }
     }
 
     // MARK: Contents and attributes
@@ -249,11 +255,13 @@ public struct Reexecution: Sendable {
         _ entry: OperationLog.Entry, in transaction: inout Transaction
     ) throws(Interruption) -> Step {
         var step = done(entry, entry.operation)
-        if let inode = entry.operation.contents {
+        if let inode = entry.operation.versioned {
             let fate = try fate(of: inode, entry.before, in: transaction)
             step.fate = (inode, fate)
-            // The copy will have it.
-            if case .copied = fate { return Step(fate: (inode, .copied)) }
+            if case .copied = fate {
+                // A time alone is not worth a copy; it is the other's file that has its own. The copy will have the rest.
+                return entry.operation.contents == nil ? Step(foreign: inode) : Step(fate: (inode, .copied))
+            }
             // It was deleted here afterwards or before, while it was open: it is not any more.
             guard try transaction.inodeIfPresent(inode) != nil else { return Step() }
         }
@@ -264,8 +272,8 @@ public struct Reexecution: Sendable {
         case .punch(let inode, let chunks):
             while try !transaction.punch(chunks, of: inode, by: entry.caller) {}
         case .setAttributes(let inode, let changes):
-            // Who deletes a file cares little for its permissions.
-            guard try transaction.inodeIfPresent(inode) != nil else { return Step() }
+            // Who deletes a file cares little for its permissions; a copy has them already.
+            guard !isCopied(inode), try transaction.inodeIfPresent(inode) != nil else { return Step() }
             while try !transaction.setAttributes(of: inode, to: changes, by: entry.caller).isComplete {}
         default: break
         }
@@ -281,6 +289,8 @@ public struct Reexecution: Sendable {
         guard let record = try transaction.inodeIfPresent(inode), try isKept(record, in: transaction) else { return .copied }
         return record.version == before ? .unchanged : .copied
     }
+
+    private func isCopied(_ inode: InodeNumber) -> Bool { if case .copied? = fates[inode] { true } else { false } }
 
     /// It has a name, or this session has it open.
     private func isKept(_ record: InodeRecord, in transaction: Transaction) throws(Interruption) -> Bool {

@@ -21,6 +21,8 @@ struct ClientsWorld {
         case deletesEdited
         /// L6: what was written to a file that nobody else changed stays behind.
         case carriesNothing
+        /// L6: whoever set a file's time is taken to have seen what it was.
+        case believesTimes
         /// T1: a commit says that it has one operation more than it has.
         case coversTooMuch
     }
@@ -225,13 +227,13 @@ struct ClientsWorld {
             clients[number].apply(changes)
         } else {
             let isAlone = roots[(base + 1)...].allSatisfy { $0.session == clients[number].session }
-            let before = clients[number].view.treasures
+            let before = clients[number].view
             let execution = try redo(number, on: roots[newest].tree)
-            if isAlone, !execution.conflicts.isEmpty || !execution.copied.isEmpty {
+            if isAlone, !execution.conflicts.isEmpty {
                 throw Violation("client \(number) had a conflict with itself: \(execution.conflicts)")
             }
             clients[number].view = try view(of: clients[number].tree)
-            if isAlone, clients[number].view.treasures != before {
+            if isAlone, clients[number].view.treasures != before.treasures || clients[number].view.names != before.names {
                 throw Violation("client \(number) does not see what it saw, although nobody else did anything")
             }
         }
@@ -250,13 +252,14 @@ struct ClientsWorld {
         let open = client.open
         for entry in client.log.entries {
             var entry = entry
-            if mutant == .deletesEdited { try forgetVersion(of: &entry, in: client.tree) }
+            if mutant == .deletesEdited || mutant == .believesTimes { try forgetVersion(of: &entry, in: client.tree) }
             var transaction = Transaction(reading: client.tree, nodes: nodes)
             let step = try execution.run(entry, in: &transaction, isOpen: open.contains)
             client.apply(transaction.changes)
             execution.note(step)
         }
         execution.copy(try execution.unnamed(in: Transaction(reading: client.tree, nodes: nodes), from: source))
+        client.open.subtract(execution.copied)
         let caller = Caller(user: 0, group: 0, umask: 0, now: Timestamp(seconds: now, nanoseconds: 0))
         for inode in execution.copied where mutant != .copiesNothing {
             guard let place = try source.place(of: inode, limit: .max).place else { continue }
@@ -272,7 +275,6 @@ struct ClientsWorld {
             client.apply(transaction.changes)
             execution.note(copy: made, copy, number: client.operations, by: caller)
             contents.note(copy, of: inode)
-            client.open.remove(inode)
             tally[.copies] += 1
         }
         for (inode, chunks) in execution.carried.sorted(by: { $0.key < $1.key }) where mutant != .carriesNothing {
@@ -288,10 +290,15 @@ struct ClientsWorld {
     }
 
     private func forgetVersion(of entry: inout OperationLog.Entry, in tree: Tree) throws {
-        guard case .unlink(let place, let found) = entry.operation,
-            let here = try Transaction(reading: tree, nodes: nodes).find(place), here.inode == found.inode
-        else { return }
-        entry.operation = .unlink(place, here)
+        let transaction = Transaction(reading: tree, nodes: nodes)
+        switch entry.operation {
+        case .unlink(let place, let found) where mutant == .deletesEdited:
+            guard let here = try transaction.find(place), here.inode == found.inode else { return }
+            entry.operation = .unlink(place, here)
+        case .setAttributes(let inode, let changes) where mutant == .believesTimes && changes.size == nil:
+            if try transaction.inodeIfPresent(inode) != nil { entry.before = try transaction.version(of: inode) }
+        default: break
+        }
     }
 
     // MARK: In the end

@@ -86,7 +86,7 @@ extension Transaction {
 
 /// A tree as one sees it from its root directory.
 struct View {
-    struct Name {
+    struct Name: Equatable {
         var place: Place
         var inode: InodeNumber
         var type: InodeType

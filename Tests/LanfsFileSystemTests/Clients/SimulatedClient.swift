@@ -33,12 +33,22 @@ struct SimulatedClient {
     /// Inode numbers of its own (T4).
     var numbers: Range<InodeNumber>
     var open: Set<InodeNumber> = []
+    /// What the last operation was about: programs do one thing after the other to a file.
+    private var recent = rootInode
     /// What it may still do before it finds out that its lease is over (L6).
     var stalled = 0
     /// What is different from its base, by key: for a mutant.
     var pending: [Key: [UInt8]?] = [:]
     /// What it sees under names.
     var view = View()
+
+    init(session: Incarnation, base: Int, tree: Tree, nodes: NodeCache, numbers: Range<InodeNumber>) {
+        self.session = session
+        self.base = base
+        self.tree = tree
+        self.nodes = nodes
+        self.numbers = numbers
+    }
 
     var hasUncommittedWork: Bool { operations > committed }
 
@@ -57,7 +67,7 @@ struct SimulatedClient {
         var transaction = Transaction(reading: tree, nodes: nodes)
         do throws(Interruption) {
             let before: ContentVersion? =
-                if let inode = operation.contents, log.needsVersion(of: inode) { try transaction.version(of: inode) } else { nil }
+                if let inode = operation.versioned, log.needsVersion(of: inode) { try transaction.version(of: inode) } else { nil }
             try body(&transaction)
             apply(transaction.changes)
             operations += 1
@@ -82,7 +92,9 @@ struct SimulatedClient {
         let caller = Caller(user: 0, group: 0, umask: 0, now: now)
         let folders = [rootInode] + view.names.filter { $0.type == .directory }.map(\.inode)
         let place = Place([UInt8(ascii: "a") + UInt8(random.below(6))], in: random.pick(folders))
-        let some = view.names.isEmpty ? nil : random.pick(view.names)
+        let again = random.chance(40) ? view.names.first { $0.inode == recent } : nil
+        let some = again ?? (view.names.isEmpty ? nil : random.pick(view.names))
+        recent = some?.inode ?? rootInode
         let (session, open) = (session, open)
         switch random.below(20) {
         case 0..<3:
@@ -102,6 +114,10 @@ struct SimulatedClient {
                 _ = try tree.makeSymlink(place.name, in: place.parent, to: [47], inode: inode, by: caller)
             }
         case 6..<11:
+            // Some of what is open has no name any more.
+            if !self.open.isEmpty, random.chance(20) {
+                return write(to: random.pick(self.open.sorted()), &random, caller, &contents)
+            }
             guard let some, some.type == .regular else { return false }
             return write(to: some.inode, &random, caller, &contents)
         case 11, 12:
@@ -139,9 +155,14 @@ struct SimulatedClient {
             return cut(some.inode, &random, caller)
         default:
             guard let some else { return false }
-            if random.chance(50) {
-                self.open.formSymmetricDifference([some.inode])
+            switch random.below(4) {
+            case 0:
+                if some.type == .regular { self.open.formSymmetricDifference([some.inode]) }
                 return false
+            case 1: return set(some.inode, caller) { $0.permissions = 0o600 }
+            // As touch and rsync do. Not to a time that it had before: see ContentVersion.
+            case 2: return set(some.inode, caller) { $0.modified = Timestamp(seconds: now.seconds, nanoseconds: 7) }
+            default: break
             }
             return change(by: caller, .setExtendedAttribute([120], some.inode, value: [1])) { (tree) throws(Interruption) in
                 try tree.setExtendedAttribute([120], of: some.inode, to: [1], mode: .any, by: caller)
@@ -177,8 +198,14 @@ struct SimulatedClient {
                 while try !tree.punch(chunk..<chunk + 1, of: inode, by: caller) {}
             }
         }
+        return set(inode, caller) { $0.size = chunk * chunkSize }
+    }
+
+    private mutating func set(
+        _ inode: InodeNumber, _ caller: Caller, _ body: (inout AttributeChanges) -> Void
+    ) -> Bool {
         var changes = AttributeChanges()
-        changes.size = chunk * chunkSize
+        body(&changes)
         let wanted = changes
         return change(by: caller, .setAttributes(inode, wanted)) { (tree) throws(Interruption) in
             while try !tree.setAttributes(of: inode, to: wanted, by: caller).isComplete {}
