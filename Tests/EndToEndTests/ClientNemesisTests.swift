@@ -8,13 +8,17 @@ enum ClientFault: String, CaseIterable, Sendable {
 
 @Suite("A nemesis among the clients of a LAN", .serialized, .enabled(if: Lan.canBeMade))
 struct ClientNemesisTests {
-    /// For each fault and each number of clients, or for the number that is given; 0: one short run of what no other test does.
+    /// For each fault and each number of clients, or for those that are given; 0: one short run of what no other test does.
     private static let seconds = setting("LANFS_CLIENT_NEMESIS_SECONDS", default: 0)
     private static let seed = UInt64(setting("LANFS_SEED", default: Int(UInt32.random(in: 0...UInt32.max))))
     private static let clients = setting("LANFS_CLIENT_NEMESIS_CLIENTS", default: 0)
     private static let runs: [(clients: Int, faults: [ClientFault])] =
         seconds == 0 ? [(3, [.pauseClient, .cutClient])]
-        : (clients == 0 ? [2, 3, 5] : [clients]).flatMap { clients in ClientFault.allCases.map { (clients, [$0]) } }
+        : (clients == 0 ? [2, 3, 5] : [clients]).flatMap { clients in
+            ClientFault.allCases.filter { fault.map($0.rawValue.contains) ?? true }.map { (clients, [$0]) }
+        }
+    /// A part of its name.
+    private static let fault = getenv("LANFS_CLIENT_NEMESIS_FAULT").map { String(cString: $0) }
 
     @Test("whatever becomes of one at a time, there is an order that explains what all of them saw", arguments: runs)
     func strikes(clients: Int, faults: [ClientFault]) throws {

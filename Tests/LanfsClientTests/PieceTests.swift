@@ -106,8 +106,11 @@ import Testing
 
 @Suite struct `Work set aside` {
     private func make(_ commits: [SetAside.Commit], log: [UInt8], blocks: [(id: BlockID, bytes: [UInt8])]) -> SetAside {
+        let server = ServerID(word0: 1, word1: 0, word2: 0, word3: 0)
+        let config = VolumeConfig(
+            version: 1, servers: [Member(server: server, weight: 1)], keepers: Keepers([server]), replicas: 2)
         let base = RootRecord(
-            creating: .zero, config: VolumeConfig(version: 1, servers: [], keepers: Keepers([.zero]), replicas: 2),
+            creating: .zero, config: config,
             contents: [5], ballot: Ballot(counter: 1, proposer: 2))
         return SetAside(base: base, commits: commits, log: log, blocks: blocks)
     }
