@@ -65,15 +65,24 @@ extension Volume {
 
     /// `nil`: what is known here has to do.
     private func lookForNewest() async -> RootLook? {
-        let end = ContinuousClock.now + Self.longestPatience
+        var end = ContinuousClock.now + Self.longestPatience
+        // Whose connections are lost may have them again in a moment.
+        var outOfReachAfter = ContinuousClock.now + Self.patience
         repeat {
+            let begun = ContinuousClock.now
             let look = await patiently(upTo: Self.patience, on: executor) { () async -> RootLook? in
                 try? await self.refreshRoot(within: Self.patience)
             }
             if let look = look.flatMap({ $0 }), look.isNewest { return look }
             // What failed at once would else be asked again in a loop.
             try? await Task.sleep(for: .milliseconds(50))
-        } while canAskKeepers && ContinuousClock.now < end && !Task.isCancelled
+            // While this machine stood still, suspended or stopped, nobody was silent; and others have gone on.
+            let taken = ContinuousClock.now - begun
+            if taken > Self.patience * 2 {
+                end += taken
+                outOfReachAfter = .now + Self.patience
+            }
+        } while (canAskKeepers || ContinuousClock.now < outOfReachAfter) && ContinuousClock.now < end && !Task.isCancelled
         return nil
     }
 
@@ -88,11 +97,9 @@ extension Volume {
     func performOnNewest<Value: Sendable>(
         _ body: @escaping @Sendable (inout VolumeState) throws(Pause) -> Value
     ) -> Outcome<Value> {
-        let (isHeld, record) = current { ($0.hasLease, $0.chain.record) }
+        let isHeld = current { $0.hasLease }
         let changes = servers.changes.count
-        guard !isHeld, outOfReach.load(ordering: .relaxed) != changes, servers.canAskKeepers(of: record) else {
-            return perform(body)
-        }
+        guard !isHeld, outOfReach.load(ordering: .relaxed) != changes else { return perform(body) }
         return .later({
             if let look = await self.lookForNewest() {
                 // From then on nothing has to be asked.
