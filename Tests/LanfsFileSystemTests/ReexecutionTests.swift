@@ -375,8 +375,8 @@ struct ReexecutionTests {
         let bytes = away.log.encoded()
         #expect(try OperationLog(decoding: bytes).entries == away.log.entries)
         #expect(throws: DecodingError.self) { try OperationLog(decoding: bytes.dropLast()) }
-        let later = try OperationLog(decoding: bytes).continued(after: 2, as: 50)
-        #expect(later.entries.map(\.operation) == away.log.entries.filter { $0.number > 2 }.map(\.operation))
+        let later = try OperationLog(decoding: bytes).continued(after: 2, upTo: 9, as: 50)
+        #expect(later.entries.map(\.operation) == away.log.entries.filter { (3...9).contains($0.number) }.map(\.operation))
         #expect(later.entries.map(\.number) == Array(51..<51 + UInt64(later.entries.count)))
     }
 

@@ -1,8 +1,6 @@
 import LanfsCrypto
-import LanfsFileSystem
 import LanfsLocal
 import LanfsProtocol
-import LanfsTree
 import NIOCore
 import SystemPackage
 

@@ -21,7 +21,6 @@ extension Volume {
             try await goBack(to: aside, on: chain.contents)
             try await goingOn.withLock { () async throws(VolumeError) in try await redo(on: chain.record, chain.contents) }
         } catch {
-            let kept = FilePath("\(path).\(aside.base.sequence)-\(incarnation)")
             update { state in
                 state.tree = tree
                 state.log = OperationLog()
@@ -29,6 +28,13 @@ extension Volume {
                 state.redo = nil
             }
             blocks.forget(aside.blocks.map(\.id))
+            switch error {
+            // Servers may be back by then.
+            case .network, .noServer, .busy, .closed:
+                return log.error("work of an earlier session is done again when the volume is opened the next time: \(error)")
+            default: break
+            }
+            let kept = FilePath("\(path).\(aside.base.sequence)-\(incarnation)")
             try rename(path, to: kept)
             return log.critical(
                 "work of an earlier session could not be done again on what other clients made meanwhile. It is kept in \(kept)",
@@ -66,7 +72,8 @@ extension Volume {
                 throw .node(error)
             }
             state.tree = tree
-            state.log = operations.continued(after: committed, as: state.operations)
+            // What could not even be set aside is not done again without its bytes.
+            state.log = operations.continued(after: committed, upTo: last.operations, as: state.operations)
             state.operations += UInt64(state.log.entries.count)
         }
     }

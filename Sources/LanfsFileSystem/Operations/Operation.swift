@@ -82,10 +82,10 @@ public struct OperationLog: Sendable {
 
     init(entries: [Entry]) { self.entries = entries }
 
-    /// The entries from after operation `committed` on, numbered anew in the same order, from after operation `last` on.
-    public func continued(after committed: UInt64, as last: UInt64) -> OperationLog {
+    /// The entries after operation `committed`, up to `kept`, numbered anew in the same order, from after operation `last` on.
+    public func continued(after committed: UInt64, upTo kept: UInt64, as last: UInt64) -> OperationLog {
         OperationLog(
-            entries: entries.filter { $0.number > committed }.enumerated().map { index, entry in
+            entries: entries.filter { $0.number > committed && $0.number <= kept }.enumerated().map { index, entry in
                 var entry = entry
                 entry.number = last + UInt64(index) + 1
                 return entry
