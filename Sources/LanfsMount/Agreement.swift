@@ -3,8 +3,6 @@ import Glibc
 
 /// What the kernel and we agreed on at the start (FUSE_INIT).
 struct Agreement: Sendable {
-    /// The kernel speaks version 7.`minor`.
-    var minor: UInt32
     /// Bytes of a request's data at most.
     var maxWrite: Int
     var parallelDirectories: Bool
@@ -53,7 +51,7 @@ extension Bridge {
         connection.time_gran = 1
         agreement.change {
             $0 = Agreement(
-                minor: connection.proto_minor, maxWrite: maxTransfer,
+                maxWrite: maxTransfer,
                 parallelDirectories: offered & UInt32(FUSE_CAP_PARALLEL_DIROPS) != 0)
         }
     }
