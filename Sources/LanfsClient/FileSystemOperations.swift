@@ -65,6 +65,8 @@ public protocol FileSystemOperations: Sendable {
     func forget(_ inode: InodeNumber, lookups: UInt64)
     func attributes(of inode: InodeNumber) -> Outcome<Attributes>
     func setAttributes(of inode: InodeNumber, to changes: AttributeChanges, by caller: Caller) -> Outcome<Attributes>
+    /// Whether the kernel may have pages of it from before another client's change.
+    func hasOldPages(_ inode: InodeNumber) -> Bool
 
     func readLink(_ inode: InodeNumber) -> Outcome<[UInt8]>
     func makeSymlink(_ name: [UInt8], in parent: InodeNumber, to target: [UInt8], by caller: Caller)

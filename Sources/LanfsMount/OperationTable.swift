@@ -108,7 +108,7 @@ enum OperationTable {
                 let caller = request.caller
                 let changes = AttributeChanges(status.pointee, set: set, now: caller.now)
                 let outcome = bridge.operations.setAttributes(of: inode, to: changes, by: caller)
-                bridge.settleChange(request, outcome, as: .attributes)
+                bridge.settleChange(request, outcome, as: .changedAttributes)
             }
         }
         // Permissions are the kernel's business (default_permissions).

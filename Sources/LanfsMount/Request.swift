@@ -87,6 +87,16 @@ extension Answer<Attributes> {
         return fuse_reply_attr(request.raw, &status, bridge.validity(attributes))
     })
 
+    /// The kernel takes them as they are: only when it asks for attributes does it drop the pages where the time is another one.
+    /// Where another client's change is in these as well it gets a time that is not theirs, and has to ask at once.
+    static let changedAttributes = Answer(send: { bridge, request, attributes in
+        guard bridge.operations.hasOldPages(attributes.inode) else { return Answer.attributes.send(bridge, request, attributes) }
+        var attributes = attributes
+        attributes.modified.seconds &-= 1
+        var status = stat(attributes)
+        return fuse_reply_attr(request.raw, &status, 0)
+    })
+
     static let extendedAttributes = Answer(send: { bridge, request, attributes in
         var reply = lanfs_fuse_statx_out(attributes, validSeconds: bridge.validity(attributes))
         return withUnsafeBytes(of: &reply) { bytes in

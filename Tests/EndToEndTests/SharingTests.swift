@@ -47,6 +47,26 @@ struct SharingTests {
         }
     }
 
+    /// The kernel takes the answer to a change of attributes as it is, and the time in it as that of the pages it has.
+    @Test("what another rewrites in place reaches whoever has the file open, also where its mode is changed in between")
+    func openMeanwhile() throws {
+        try onTwoMounts { first, second in
+            try writeFile(first("file"), randomBytes(10_000, seed: 0), sync: true)
+            try withFile(second("file"), O_RDONLY) { reader in
+                for round in 1..<20 {
+                    _ = try read(reader, at: 0, upTo: 10_000)
+                    let bytes = randomBytes(10_000, seed: UInt64(round))
+                    try withFile(first("file"), O_WRONLY) { try writeAll($0, bytes[...]) }
+                    // By then this machine has heard of it, and the kernel has not asked what it is.
+                    usleep(100_000)
+                    try check(fchmod(reader, round % 2 == 0 ? 0o644 : 0o600))
+                    try #require(
+                        eventually(.seconds(2)) { (try? read(reader, at: 0, upTo: 10_000)) == bytes }, "round \(round)")
+                }
+            }
+        }
+    }
+
     @Test("put, get, ls and rm beside a mount: what was closed is there, what is gone is gone, and the mount goes on")
     func transfers() throws {
         try onTwoMounts { first, second in

@@ -135,6 +135,9 @@ public final class MemoryFileSystem: FileSystemOperations, @unchecked Sendable {
         answer { world throws(Errno) in try world.node(inode).attributes }
     }
 
+    /// Nobody else is there.
+    public func hasOldPages(_ inode: InodeNumber) -> Bool { false }
+
     public func setAttributes(of inode: InodeNumber, to changes: AttributeChanges, by caller: Caller)
         -> Outcome<Attributes>
     {

@@ -15,6 +15,8 @@ extension Volume {
         perform { (state) throws(Pause) in try state.setAttributes(of: inode, to: changes, by: caller) }
     }
 
+    public func hasOldPages(_ inode: InodeNumber) -> Bool { current { $0.changedElsewhere[inode] != nil } }
+
     public func readLink(_ inode: InodeNumber) -> Outcome<[UInt8]> {
         perform { (state) throws(Pause) in
             try state.read { (transaction) throws(Interruption) in try transaction.readLink(inode) }

@@ -68,6 +68,7 @@ extension Volume {
     public func flush(_ handle: Handle, lockOwner: UInt64) -> Outcome<Void> {
         let result = attempt { [session = orphanage] (state) throws(Pause) in
             guard let file = state.handles.files[handle] else { throw .failed(.badFileDescriptor) }
+            state.noteUse(of: handle, file)
             // POSIX: closing any descriptor of a file gives up the process's locks on it.
             let owner = FileLockOwner(session: session, number: lockOwner)
             let place = LockTable.Place(space: .range, inode: file.inode)
@@ -118,6 +119,7 @@ extension Volume {
     public func read(_ handle: Handle, offset: UInt64, count: Int) -> Outcome<FileBytes> {
         let ahead = update { state -> (InodeNumber, Range<UInt64>)? in
             guard let file = state.handles.files[handle] else { return nil }
+            state.noteUse(of: handle, file)
             var range: Range<UInt64> = 0..<0
             state.handles.update(handle) { file in
                 range = file.readAhead.next(after: offset..<offset + UInt64(count), size: .max)
@@ -222,11 +224,6 @@ extension Volume {
 }
 
 extension VolumeState {
-    mutating func open(_ inode: InodeNumber, _ flags: OpenFlags) -> OpenFile {
-        let changed = changedElsewhere.remove(inode) != nil
-        return OpenFile(handle: handles.open(inode, flags: flags), keepCache: !changed)
-    }
-
     fileprivate mutating func emptyIfAsked(
         _ attributes: Attributes, _ flags: OpenFlags, by caller: Caller
     ) throws(Pause) -> Attributes {

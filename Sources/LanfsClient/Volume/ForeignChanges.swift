@@ -4,7 +4,41 @@ import LanfsTree
 // What another client changed and the kernel may remember as it was: inodes. A change of a file's bytes moves the time of its last
 // change, one of a name that of its directory and the links of what it leads to.
 
+/// Which inodes other clients changed since the kernel last showed that it dropped the pages it had of them.
+struct ForeignChanges {
+    /// Of all of them, in order.
+    private var last: UInt64 = 0
+    private var newest: [InodeNumber: UInt64] = [:]
+
+    /// The number of the newest change the kernel may not know about; `nil` where it knows of all.
+    subscript(inode: InodeNumber) -> UInt64? { newest[inode] }
+
+    mutating func note(_ inodes: some Sequence<InodeNumber>) {
+        last += 1
+        for inode in inodes { newest[inode] = last }
+    }
+
+    /// The kernel has dropped what it had before this change.
+    mutating func forget(_ inode: InodeNumber, upTo change: UInt64) {
+        if newest[inode] == change { newest[inode] = nil }
+    }
+}
+
 extension VolumeState {
+    /// Until the kernel is known to have heard it, each open says that the pages are old ones: an answer may reach nobody, and
+    /// of two opens at one time the other may be the first to read.
+    mutating func open(_ inode: InodeNumber, _ flags: OpenFlags) -> OpenFile {
+        let change = changedElsewhere[inode]
+        return OpenFile(handle: handles.open(inode, flags: flags, after: change), keepCache: change == nil)
+    }
+
+    /// The kernel has the answer to the open: it asks for something by that handle.
+    mutating func noteUse(of handle: Handle, _ file: HandleTable.File) {
+        guard let change = file.foreignChange else { return }
+        changedElsewhere.forget(file.inode, upTo: change)
+        handles.update(handle) { $0.foreignChange = nil }
+    }
+
     /// What the kernel may remember of these.
     mutating func noteForeign(_ changes: [Change]) -> Set<InodeNumber> {
         var foreign: Set<InodeNumber> = []
@@ -12,7 +46,7 @@ extension VolumeState {
             guard let inode = Self.inode(shownDifferentlyBy: change), isKnown(inode) else { continue }
             foreign.insert(inode)
         }
-        changedElsewhere.formUnion(foreign)
+        changedElsewhere.note(foreign)
         return foreign
     }
 
@@ -25,7 +59,7 @@ extension VolumeState {
 
     /// Everything may be different.
     mutating func noteAllForeign() -> Set<InodeNumber> {
-        changedElsewhere.formUnion(lookups.keys)
+        changedElsewhere.note(lookups.keys)
         return Set(lookups.keys + [rootInode])
     }
 

@@ -5,6 +5,8 @@ struct HandleTable {
     struct File {
         let inode: InodeNumber
         let flags: OpenFlags
+        /// What the answer to the open told the kernel of, and it has not shown yet that it heard (``ForeignChanges``).
+        var foreignChange: UInt64?
         var readAhead = ReadAhead()
         /// Who holds the whole-file lock that came through this handle (flock(2)): it goes with the handle.
         var wholeLockOwner: UInt64?
@@ -30,8 +32,8 @@ struct HandleTable {
     func isOpen(_ inode: InodeNumber) -> Bool { openCounts[inode] != nil }
     var openInodes: some Collection<InodeNumber> { openCounts.keys }
 
-    mutating func open(_ inode: InodeNumber, flags: OpenFlags) -> Handle {
-        files[next] = File(inode: inode, flags: flags)
+    mutating func open(_ inode: InodeNumber, flags: OpenFlags, after foreignChange: UInt64?) -> Handle {
+        files[next] = File(inode: inode, flags: flags, foreignChange: foreignChange)
         return count(inode)
     }
 

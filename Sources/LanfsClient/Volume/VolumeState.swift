@@ -96,8 +96,7 @@ struct VolumeState {
     var ghosts: [InodeNumber: Tree] = [:]
     /// Files that the kernel appended to elsewhere than it thinks.
     var movedEnds: Set<InodeNumber> = []
-    /// Inodes whose contents another client may have changed since the kernel cached them.
-    var changedElsewhere: Set<InodeNumber> = []
+    var changedElsewhere = ForeignChanges()
 
     /// `frameMemory`: bytes of file data, unsaved ones included.
     init(chain: CommitChain, session: Incarnation, nodeMemory: Int, frameMemory: Int, readOnly: Bool) {
