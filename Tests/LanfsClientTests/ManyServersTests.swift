@@ -350,7 +350,8 @@ final class Cluster: Sendable {
         let register = RootRegister(
             proposer: Proposer(
                 id: 7, volume: volume.id, epoch: record.epoch, keepers: record.config.keepers, signer: dies.signer),
-            queries: dies, log: cluster.laboratory.log, eventLoop: servers.eventLoop)
+            queries: dies, log: cluster.laboratory.log, eventLoop: servers.eventLoop,
+            fetch: { [blocks = volume.blocks, key = volume.key] in await blocks.takeUp($0, key) })
         let base = try #require(await register.acquire())
         let next = Keepers(record.config.servers.map(\.server))
         let outcome = await register.commit(

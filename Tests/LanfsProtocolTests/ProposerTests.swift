@@ -27,6 +27,7 @@ private struct Exchange {
                 for effect in proposer.step(event, now: now, random: 1) {
                     guard case .send(let server, let request) = effect else {
                         if case .wake = effect { continue }
+                        if case .fetch(_, let ballot) = effect { next.append(.fetched(ballot, true)) }
                         told.append(effect)
                         continue
                     }
@@ -61,9 +62,13 @@ struct ProposerTests {
             let record = try #require(proposer.base)
             #expect(told == [.committed(record)])
             #expect(record.previous == parent.hash(exchange.fixture.authority))
-            #expect(exchange.rounds == (keepers == 1 ? 1 : 2), "the second tells everybody what was learned")
+            #expect(exchange.rounds == 1, "nobody else reads: the next request tells what was chosen")
             parent = record
         }
+        #expect(exchange.keepers.allSatisfy { $0.state.learned < parent.ballot } == (keepers > 1))
+        exchange.now += .milliseconds(5)
+        _ = exchange.run(&proposer, .tick)
+        #expect(exchange.keepers.allSatisfy { $0.state.learned == parent.ballot })
     }
 
     @Test("trusts its lease for 0.95 L from when it asked, and renews it")
@@ -128,8 +133,14 @@ struct ProposerTests {
         exchange.silent = [0]
         let acquired = exchange.run(&alice, .acquire)
         let base = try #require(alice.base)
-        #expect(acquired == [.acquired(base)])
+        #expect(acquired.count == 2 && acquired.last == .acquired(base))
         #expect(base.sameValue(as: exchange.fixture.genesis))
+        // Somebody may need its blocks.
+        guard case .fetch(let fetched, _) = acquired.first else {
+            Issue.record("told \(acquired)")
+            return
+        }
+        #expect(fetched.sameValue(as: base))
         #expect(base.ballot > record.ballot, "proposed again, above the unknown commit")
     }
 

@@ -45,6 +45,7 @@ extension SplitMix64 {
             changesSinceCheckpoint: UInt32(below(64)),
             transaction: TransactionID(incarnation: wide(), number: next()))
         contents.recoveries = recoveries()
+        contents.carried = (0..<below(RootContents.carriedLimit + 1)).map { _ in id() }
         return contents
     }
 

@@ -45,6 +45,8 @@ final class BlockPool: Sendable {
         var bytesSinceFlush = 0
         var isFlushing = false
         var waitersForRoom: [CheckedContinuation<Result<Bool, VolumeError>, Never>] = []
+        /// What comes to the keepers with the vote for a value.
+        var vote: Vote?
         /// Since when too few servers can be reached.
         var shortSince: ContinuousClock.Instant?
         var window = Int.max
@@ -71,9 +73,9 @@ final class BlockPool: Sendable {
         }
     }
 
-    private let state = Mutex(State())
+    let state = Mutex(State())
     /// Everything that may let a flush go on.
-    private let changes: Changes
+    let changes: Changes
     let receipts = Receipts()
     let absence = Absence()
     let servers: Servers
@@ -227,7 +229,7 @@ final class BlockPool: Sendable {
         }
     }
 
-    private func heard(of lane: ServerLane, _ report: ServerLane.Report) {
+    func heard(of lane: ServerLane, _ report: ServerLane.Report) {
         switch report {
         case .stored(let blocks):
             receipts.note(blocks.lazy.map(\.block), of: lane.server)

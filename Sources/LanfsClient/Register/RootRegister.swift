@@ -68,11 +68,17 @@ final class RootRegister: Sendable {
     private let sink: AsyncStream<Event>.Continuation
     private let log: Logger
     private let eventLoop: any EventLoop
+    private let fetch: @Sendable (RootRecord) async -> Bool
 
-    init(proposer: Proposer<VolumeSigner>, queries: RegisterQueries, log: Logger, eventLoop: any EventLoop) {
+    /// `fetch`: gets the blocks that keepers need for a vote for this value, which another client may have proposed (P1).
+    init(
+        proposer: Proposer<VolumeSigner>, queries: RegisterQueries, log: Logger, eventLoop: any EventLoop,
+        fetch: @escaping @Sendable (RootRecord) async -> Bool
+    ) {
         self.state = Mutex(State(proposer: proposer))
         self.log = log
         self.eventLoop = eventLoop
+        self.fetch = fetch
         self.queries = queries
         (events, sink) = AsyncStream.makeStream(of: Event.self)
     }
@@ -245,6 +251,11 @@ final class RootRegister: Sendable {
                 }
             }
         case .wake: setTimer()
+        case .fetch(let record, let ballot):
+            Task.detached { [weak self, fetch] in
+                let isHere = await fetch(record)
+                self?.step(.fetched(ballot, isHere))
+            }
         case .acquired(let record): finishAcquiring(record)
         case .committed(let record):
             finishCommit(.committed(record))
@@ -356,7 +367,7 @@ extension RootRegister.State {
             case .wanted: events.append(.wanted)
             case .joining: events.append(.joining)
             case .wake(let time): wake = time
-            case .send, .committed, .tooLarge, .troubled: break
+            case .send, .fetch, .committed, .tooLarge, .troubled: break
             }
         }
         // An end that is a little too early is on the safe side (L1), and each commit moves it.

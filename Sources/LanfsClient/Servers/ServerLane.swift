@@ -398,7 +398,7 @@ final class ServerLane: Sendable {
         report(self, .stored(stored))
     }
 
-    // MARK: Committing where blocks and keeper are on one server
+    // MARK: Asking for a vote that needs blocks
 
     /// Small blocks that are to travel within a commit request.
     private struct Carried {
@@ -407,17 +407,19 @@ final class ServerLane: Sendable {
         var payload = ByteBuffer()
     }
 
-    /// Flushes every block taken in before and then asks the keeper, both in one round.
+    /// Flushes blocks that were taken in before and then asks the keeper, both in one round.
     ///
+    /// - Parameter named: those; `nil`: all.
     /// - Returns: false, and nothing was done, when that is impossible because another thread is just sending a block.
     func commit(
-        _ request: RegisterRequest, _ completion: @escaping @Sendable (RootRegister.Answer) -> Void
+        _ request: RegisterRequest, with named: [BlockID]? = nil,
+        _ completion: @escaping @Sendable (RootRegister.Answer) -> Void
     ) -> Bool {
         guard let connection = link.current else {
             completion(.lost)
             return true
         }
-        let blocks = state.withLock { Array($0.uploads.keys) }
+        let blocks = state.withLock { state in named?.filter { state.uploads[$0] != nil } ?? Array(state.uploads.keys) }
         let carried = carry(blocks, on: connection)
         let others = blocks.filter { block in !carried.names.contains { $0.block == block } }
         let covered = send(others, on: connection)

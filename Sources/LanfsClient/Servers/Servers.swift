@@ -215,7 +215,10 @@ final class Servers: Sendable {
                 return alone.link.call(.register(request)) { completion(RootRegister.Answer($0)) }
             }
             // It is asked again, and the others go on meanwhile.
-            guard let connection = lane(of: server)?.connection else { return completion(.lost) }
+            guard let lane = lane(of: server), let connection = lane.connection else { return completion(.lost) }
+            if case .accept(let record, _) = request.body, let carried = blocks.carried(with: record) {
+                return blocks.vote(request, with: carried, on: lane, completion)
+            }
             connection.call(.register(request)) { completion(RootRegister.Answer($0)) }
         }
     }
@@ -294,6 +297,8 @@ extension Servers {
         private(set) var members: [ServerLane] = []
         /// W (B2).
         private(set) var required = 1
+        /// The keepers, where each of them stores blocks and they are few enough for each of them to get every small one.
+        private(set) var voters: [ServerLane] = []
         private(set) var alone: ServerLane?
 
         fileprivate init() {}
@@ -306,6 +311,8 @@ extension Servers {
             }
             members = config.servers.filter { $0.state != .gone }.compactMap { lanes[$0.server] }
             required = max(1, config.requiredCopies)
+            let keepers = config.keepers.members.compactMap { active[$0] }
+            if keepers.count == config.keepers.members.count, keepers.count <= Int(config.replicas) + 1 { voters = keepers }
             if members.count == 1, let only = members.first, config.keepers.members == [only.server] { alone = only }
         }
 

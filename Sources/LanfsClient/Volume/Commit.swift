@@ -127,13 +127,17 @@ extension Volume {
                 try await blocks.upload(block, gcEpoch: gcEpoch)
             }
         }
-        // Behind much data the vote would take longer than the lease lasts; flushing first, the lease is renewed meanwhile.
-        // B2, legal only once every block is on enough disks: a server that is alone sees to that before it asks its keeper.
-        if servers.alone == nil || blocks.outstandingBytes > Self.flushedWithVote { try await blocks.flush() }
+        // B2, legal only once every block is on enough disks: what is small comes with the vote, and a server that is alone sees
+        // to the rest before it asks its keeper. Behind much data the vote would take longer than the lease lasts; flushing first,
+        // the lease is renewed meanwhile. A change of keepers asks those of before.
+        let carried = prepared.membership == nil ? blocks.carriable() : []
+        if carried.isEmpty, servers.alone == nil || blocks.outstandingBytes > Self.flushedWithVote { try await blocks.flush() }
         let record: RootRecord
         let contents: RootContents
-        switch try await choose(prepared) {
-        case .chosen(let chosen, let itsContents): (record, contents) = (chosen, itsContents)
+        switch try await choose(prepared, carrying: carried) {
+        case .chosen(let chosen, let itsContents):
+            (record, contents) = (chosen, itsContents)
+            try await blocks.settle(carried)
         case .overtaken(let newer):
             let wasHeld = update { state in
                 defer { state.leaseEnd = nil }
@@ -167,24 +171,32 @@ extension Volume {
     }
 
     /// Moves the root, and finds out what became of it when that stayed unknown (P5).
-    private func choose(_ prepared: PreparedCommit) async throws(VolumeError) -> Choice {
+    private func choose(_ prepared: PreparedCommit, carrying carried: [BlockID]) async throws(VolumeError) -> Choice {
         var base = current { $0.chain.record }
-        let sealed = seal(prepared.contents)
+        var contents = prepared.contents
+        contents.carried = carried
+        var sealed = seal(contents)
         while true {
+            if !contents.carried.isEmpty { blocks.bring(carried, to: base.newestConfig.keepers.members, with: sealed) }
             switch await register.commit(prepared.change(sealed, on: base), on: base) {
             case .unknown, .notHeld:
                 guard let record = await register.acquire() else { throw .closed }
                 // Base first: the same value, in whatever ballot, means that our commit did not happen.
                 if record.sequence == base.sequence, record.sameValue(as: base) { continue }
-                let contents = try open(record)
-                if contents.transaction == prepared.contents.transaction { return .chosen(record, contents) }
+                let newest = try open(record)
+                if newest.transaction == prepared.contents.transaction { return .chosen(record, newest) }
                 if record.isMoved(from: base) {
                     adopt(record)
                     base = record
+                    guard !carried.isEmpty else { continue }
+                    // The keepers are others, and may be none that store blocks.
+                    try await blocks.flush()
+                    contents.carried = []
+                    sealed = seal(contents)
                     continue
                 }
                 return .overtaken(record)
-            case .committed(let record): return .chosen(record, prepared.contents)
+            case .committed(let record): return .chosen(record, contents)
             case .refused(let refusal): throw .refused(refusal)
             case .tooLarge: throw .damaged("the root record, too large to be stored,")
             }

@@ -61,7 +61,7 @@ extension Volume {
             let register = RootRegister(
                 proposer: Proposer(
                     id: incarnation, volume: id, epoch: place.epoch, keepers: place.keepers, signer: signer),
-                queries: queries, log: log, eventLoop: servers.eventLoop)
+                queries: queries, log: log, eventLoop: servers.eventLoop, fetch: { await blocks.takeUp($0, key) })
             var chosen = newest.chosen
             if chosen == nil { chosen = await register.acquire() }
             guard let chosen else { throw .closed }

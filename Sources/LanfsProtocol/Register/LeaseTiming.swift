@@ -10,6 +10,8 @@ public struct LeaseTiming: Sendable {
     public var renewal: Duration = .milliseconds(3300)
     /// Keepers that do not answer a renewal are not asked more often than this.
     public var shortestRenewal: Duration = .seconds(1)
+    /// A holder that is alone tells the keepers by then what is chosen, unless its next commit does (P3).
+    public var news: Duration = .milliseconds(5)
     /// After a release only the first in line gets the lease for this long (L7).
     public var turn: Duration = .milliseconds(20)
     /// A session that does not read for so long is forgotten, and joins again with its next read (L4).

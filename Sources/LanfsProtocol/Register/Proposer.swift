@@ -10,6 +10,8 @@ public enum ProposerEvent: Sendable {
     case release
     /// A commit under way cannot be stored: stop trying. The next `acquire` finds out what became of it (P5).
     case abandon
+    /// What `fetch` asked for this ballot is here, or cannot be had now.
+    case fetched(Ballot, Bool)
     /// A keeper answered. `sentAt`: the clock just before the request left (L1).
     case answered(ServerID, RegisterRequest, sentAt: Duration, RegisterResponse)
     /// The time of the last `wake` has come. Early or late does no harm.
@@ -21,6 +23,9 @@ public enum ProposerEffect: Equatable, Sendable {
     case send(to: ServerID, RegisterRequest)
     /// Send `tick` at this time; replaces the time asked for before.
     case wake(at: Duration)
+    /// P1: this value may have been accepted somewhere without being chosen, and is to be proposed again under this ballot. The
+    /// keepers get the blocks that a vote brings with it from whoever asks for the vote (B2): get them here, then `fetched`.
+    case fetch(RootRecord, for: Ballot)
     /// The lease is held and this root, chosen, is the one to build on. Comes again for a lease that had expired and was
     /// renewed with nothing changed.
     case acquired(RootRecord)
@@ -114,7 +119,7 @@ public struct Proposer<Signer: RecordSigner>: Sendable {
         switch phase {
         case .holding(let holding): holding.base
         case .accepting(let accepting): accepting.parent
-        case .idle, .backingOff, .preparing: nil
+        case .idle, .backingOff, .preparing, .fetching: nil
         }
     }
 
@@ -123,7 +128,7 @@ public struct Proposer<Signer: RecordSigner>: Sendable {
         switch phase {
         case .holding(let holding): holding.isWanted
         case .accepting(let accepting): accepting.isWanted
-        case .idle, .backingOff, .preparing: false
+        case .idle, .backingOff, .preparing, .fetching: false
         }
     }
 
@@ -139,6 +144,7 @@ public struct Proposer<Signer: RecordSigner>: Sendable {
         case .admit: admit()
         case .release: release()
         case .abandon: abandon(now, random)
+        case .fetched(let ballot, let isHere): fetched(ballot, isHere, now, random)
         case .answered(let server, let request, let sentAt, let response):
             if let keeper = keepers.members.firstIndex(of: server) {
                 company.heard(keeper, response, sentAt: sentAt, now: now, quorum: keepers.quorum, mutants)
@@ -173,6 +179,8 @@ struct ProposerMutants: OptionSet, Sendable {
     static let believesOldWord = ProposerMutants(rawValue: 32)
     /// L4 broken: the lease goes on at those keepers where nobody waits.
     static let countsSigns = ProposerMutants(rawValue: 64)
+    /// B2 broken: what others proposed is proposed again without its blocks.
+    static let fetchesNothing = ProposerMutants(rawValue: 128)
 }
 
 extension Proposer {
@@ -180,6 +188,7 @@ extension Proposer {
         case idle
         case backingOff(until: Duration)
         case preparing(Preparing)
+        case fetching(Fetching)
         case accepting(Accepting)
         case holding(Holding)
     }
@@ -196,6 +205,12 @@ extension Proposer {
         var ballot: Ballot
         var round: Round
         var promises: [RootRecord] = []
+    }
+
+    struct Fetching: Sendable {
+        var record: RootRecord
+        /// Promised by a quorum.
+        var ballot: Ballot
     }
 
     struct Accepting: Sendable {
@@ -223,17 +238,20 @@ extension Proposer {
         var isAnnounced = false
         var isWanted = false
         var isWantedTold = false
+        /// When the keepers are told that the base is chosen, unless a request says so before.
+        var learnAt: Duration?
     }
 
     var wakeAt: Duration? {
         switch phase {
-        case .idle: return nil
+        case .idle, .fetching: return nil
         case .backingOff(let until): return until
         case .preparing(let preparing): return preparing.round.resendAt
         case .accepting(let accepting): return accepting.round.resendAt
         case .holding(let holding):
             var time = holding.renewAt
             if holding.isAnnounced, let leaseEnd { time = min(time, leaseEnd) }
+            if let learnAt = holding.learnAt { time = min(time, learnAt) }
             return time
         }
     }

@@ -2,7 +2,7 @@
 extension Proposer {
     mutating func hold(
         _ base: RootRecord, next: Ballot, establish: RegisterRequest.Body, _ round: Round,
-        isAnnounced: Bool = false, isWanted: Bool = false, _ now: Duration
+        isAnnounced: Bool = false, isWanted: Bool = false, learnAt: Duration? = nil, _ now: Duration
     ) {
         attempt = 0
         if base.isSealed(in: epoch), !mutants.contains(.ignoresSeal) {
@@ -11,7 +11,8 @@ extension Proposer {
         }
         var holding = Holding(
             base: base, next: next, establish: establish, standing: round.yes,
-            askedAt: now - timing.shortestRenewal, renewAt: now, isAnnounced: isAnnounced, isWanted: isWanted)
+            askedAt: now - timing.shortestRenewal, renewAt: now, isAnnounced: isAnnounced, isWanted: isWanted,
+            learnAt: learnAt)
         settle(&holding, now)
     }
 
@@ -53,6 +54,10 @@ extension Proposer {
     }
 
     mutating func keep(_ holding: inout Holding, _ now: Duration) {
+        if let learnAt = holding.learnAt, now >= learnAt {
+            holding.learnAt = nil
+            send(.learn(holding.base.ballot))
+        }
         if now >= holding.renewAt {
             let standing = holding.standing
             send(.renew(holding.next)) { standing.contains($0) }
@@ -97,7 +102,7 @@ extension Proposer {
         switch phase {
         case .holding(let holding): next = holding.next
         case .accepting(let accepting): next = accepting.next
-        case .idle, .backingOff, .preparing: return company.admitted()
+        case .idle, .backingOff, .preparing, .fetching: return company.admitted()
         }
         for (keeper, tickets) in company.waiting.enumerated() where !tickets.isEmpty {
             send(.admit(next, tickets)) { $0 == keeper }
@@ -111,6 +116,7 @@ extension Proposer {
         case .accepting(let accepting) where accepting.parent != nil: return
         case .backingOff: break
         case .preparing(let preparing): send(.release(preparing.ballot))
+        case .fetching(let fetching): send(.release(fetching.ballot))
         case .accepting(let accepting): send(.release(accepting.next))
         case .holding(let holding): send(.release(holding.next))
         }

@@ -7,7 +7,7 @@ extension Proposer {
             holding.isAnnounced = false
             announce(&holding, now)
             phase = .holding(holding)
-        case .backingOff, .preparing, .accepting: break  // on the way already
+        case .backingOff, .preparing, .fetching, .accepting: break  // on the way already
         }
     }
 
@@ -134,9 +134,19 @@ extension Proposer {
             let change = RootChange(contents: base.contents, gcEpoch: base.gcEpoch)
             let child = base.child(change, epoch: epoch, ballot: preparing.ballot, signer: signer)
             propose(child, parent: nil, now)
-        } else {
+        } else if mutants.contains(.fetchesNothing) {
             propose(base.signed(ballot: preparing.ballot, signer), parent: nil, now)
+        } else {
+            phase = .fetching(Fetching(record: base, ballot: preparing.ballot))
+            effects.append(.fetch(base, for: preparing.ballot))
         }
+    }
+
+    /// Where the blocks cannot be had those who accepted the value are away: the next round may do without them.
+    mutating func fetched(_ ballot: Ballot, _ isHere: Bool, _ now: Duration, _ random: UInt64) {
+        guard case .fetching(let fetching) = phase, fetching.ballot == ballot else { return }
+        guard isHere else { return retreat(from: ballot, random, now) }
+        propose(fetching.record.signed(ballot: ballot, signer), parent: nil, now)
     }
 
     /// P1: the highest ballot, never the highest sequence number: a value that lost can be longer than one that won.
@@ -150,11 +160,14 @@ extension Proposer {
     private mutating func isChosen(_ accepting: Accepting, wanted: Bool, _ now: Duration) {
         isUnresolved = false
         remember(accepting.record, acknowledgedBy: accepting.round.yes)
-        if keepers.quorum > 1 { send(.learn(accepting.record.ballot)) }
+        // While nobody else reads, the next request tells it as well (`chosen`).
+        let learnAt = isSolo(now) && accepting.record.sealedNext == nil ? now + timing.news : nil
+        if keepers.quorum > 1, learnAt == nil { send(.learn(accepting.record.ballot)) }
         if accepting.parent != nil { effects.append(.committed(accepting.record)) }
         hold(
             accepting.record, next: accepting.next, establish: .accept(accepting.record, next: accepting.next),
-            accepting.round, isAnnounced: accepting.parent != nil, isWanted: wanted || accepting.isWanted, now)
+            accepting.round, isAnnounced: accepting.parent != nil, isWanted: wanted || accepting.isWanted,
+            learnAt: keepers.quorum > 1 ? learnAt : nil, now)
     }
 
     private mutating func remember(_ record: RootRecord, acknowledgedBy acknowledged: KeeperSet) {
@@ -195,7 +208,7 @@ extension Proposer {
 
     mutating func tick(_ now: Duration, _ random: UInt64) {
         switch phase {
-        case .idle: break
+        case .idle, .fetching: break
         case .backingOff(let until):
             if now >= until { prepare(now) }
         case .preparing(var preparing):

@@ -12,7 +12,7 @@ public struct TransactionID: Hashable, Sendable {
 
 /// The client-only part of a root record, before sealing: where the file system's state is.
 public struct RootContents: Equatable, Sendable {
-    public static let version: UInt8 = 1
+    public static let version: UInt8 = 2
 
     /// The checkpoint's root node; `nil` while the tree is empty.
     public var tree: FrameRef?
@@ -27,6 +27,12 @@ public struct RootContents: Equatable, Sendable {
     /// a commit was chosen whose outcome it does not know.
     public private(set) var writers: [TransactionID] = []
     public var recoveries = RecoveryHistory()
+    /// B2, P1: blocks that came to the keepers with the vote for this value, and may be nowhere else: whoever proposes it again
+    /// gets them first.
+    public var carried: [BlockID] = []
+
+    /// How many those may be; a root record has little room.
+    public static let carriedLimit = 16
 
     /// A root record has little room. Who is left out after so many others wrote takes its commit for not chosen; doing it
     /// again then finds it done.
@@ -47,6 +53,7 @@ public struct RootContents: Equatable, Sendable {
     public func followed(by transaction: TransactionID) -> RootContents {
         var next = self
         next.transaction = transaction
+        next.carried = []
         guard self.transaction.incarnation != transaction.incarnation else { return next }
         next.writers.removeAll { [self.transaction.incarnation, transaction.incarnation].contains($0.incarnation) }
         next.writers.insert(self.transaction, at: 0)
@@ -69,12 +76,14 @@ public struct RootContents: Equatable, Sendable {
         writer.append(transaction)
         writer.append(list: writers) { $0.append($1) }
         recoveries.encode(into: &writer)
+        writer.append(list: carried) { $0.append($1) }
         return writer.bytes
     }
 
     public init(encoded bytes: [UInt8]) throws(DecodingError) {
         var reader = ByteReader(bytes)
-        guard try reader.integer(UInt8.self) == Self.version else {
+        let version = try reader.integer(UInt8.self)
+        guard (1...Self.version).contains(version) else {
             throw .invalid(what: "the version of the root's contents (a newer lanfs wrote it?)")
         }
         tree = try reader.optional { (reader) throws(DecodingError) in try FrameRef(from: &reader) }
@@ -86,6 +95,12 @@ public struct RootContents: Equatable, Sendable {
             try reader.transaction()
         }
         recoveries = try RecoveryHistory(from: &reader)
+        // Version 1 had no such votes.
+        if version > 1 {
+            carried = try reader.list(minimum: BlockID.size, limit: Self.carriedLimit) { (reader) throws(DecodingError) in
+                try reader.id()
+            }
+        }
         try reader.finish()
     }
 }

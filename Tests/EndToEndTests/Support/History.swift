@@ -21,48 +21,83 @@ struct History<Model: SequentialModel>: Sendable {
 
     /// An order in which one after the other could have done all this is there; else the first operation that fits nowhere.
     func contradiction() -> Operation? {
-        let operations = operations.sorted { $0.start < $1.start }
+        let known = operations.filter { $0.end != nil }.sorted { $0.start < $1.start }
+        let unknown = Unknown(operations)
         var furthest = 0
         var seen: Set<Configuration> = []
-        var stack = [Configuration(state: Model(), done: [], next: 0)]
+        var stack = [Configuration(state: Model(), used: unknown.actions.map { _ in 0 })]
         while let configuration = stack.popLast() {
-            // All that ended is done.
-            let open = (configuration.next..<operations.count).filter { !configuration.done.contains($0) }
-            let isOver = open.allSatisfy { operations[$0].end == nil }
-            if isOver { return nil }
+            guard configuration.next < known.count else { return nil }
             furthest = max(furthest, configuration.next)
-            // What may come next began before the first of the others ended.
-            let firstEnd = open.lazy.compactMap { operations[$0].end }.min()
-            for index in open {
-                if let firstEnd, operations[index].start > firstEnd { break }
-                var state = configuration.state
-                guard state.step(operations[index].action) else { continue }
-                let next = configuration.after(index, state)
+            func go(on action: Model.Action, _ note: (inout Configuration) -> Void) {
+                var next = configuration
+                guard next.state.step(action) else { return }
+                note(&next)
                 if seen.insert(next).inserted { stack.append(next) }
             }
+            // What may come next began before the first of the others ended.
+            var candidates: [Int] = []
+            var firstEnd: ContinuousClock.Instant?
+            for index in configuration.next..<known.count where !configuration.done.contains(index) {
+                if let firstEnd, known[index].start > firstEnd { break }
+                candidates.append(index)
+                firstEnd = [firstEnd, known[index].end].compactMap { $0 }.min()
+            }
+            // What comes last here is tried first: what is known, in order.
+            for (number, action) in unknown.actions.enumerated() {
+                guard let start = unknown.start(of: number, after: configuration.used[number]), firstEnd.map({ start <= $0 }) ?? true
+                else { continue }
+                go(on: action) { $0.used[number] += 1 }
+            }
+            for index in candidates.reversed() { go(on: known[index].action) { $0.note(index) } }
         }
-        return operations[furthest]
+        return known[furthest]
+    }
+
+    /// What may have been done or not. Of those that would have done the same, the first to begin might as well have been it: there
+    /// would be as many ways to go as sets of them.
+    private struct Unknown {
+        private(set) var actions: [Model.Action] = []
+        private var starts: [[ContinuousClock.Instant]] = []
+
+        init(_ operations: [Operation]) {
+            var places: [Model.Action: Int] = [:]
+            for operation in operations.filter({ $0.end == nil }).sorted(by: { $0.start < $1.start }) {
+                if let place = places[operation.action] {
+                    starts[place].append(operation.start)
+                } else {
+                    places[operation.action] = actions.count
+                    actions.append(operation.action)
+                    starts.append([operation.start])
+                }
+            }
+        }
+
+        /// When the next of these began, `nil` after the last.
+        func start(of action: Int, after used: Int) -> ContinuousClock.Instant? {
+            starts[action].dropFirst(used).first
+        }
     }
 
     private struct Configuration: Hashable {
         var state: Model
-        /// Beyond `next`.
-        var done: Set<Int>
-        /// All before it are done.
-        var next: Int
+        /// Of each unknown action, how many were done.
+        var used: [Int]
+        /// Known ones, beyond `next`.
+        var done: Set<Int> = []
+        /// All known ones before it are done.
+        var next = 0
 
-        func after(_ index: Int, _ state: Model) -> Configuration {
-            var after = Configuration(state: state, done: done, next: next)
-            after.done.insert(index)
-            while after.done.remove(after.next) != nil { after.next += 1 }
-            return after
+        mutating func note(_ index: Int) {
+            done.insert(index)
+            while done.remove(next) != nil { next += 1 }
         }
     }
 }
 
 /// What one thing is, when one operation comes after the other.
 protocol SequentialModel: Hashable, Sendable {
-    associatedtype Action: Sendable
+    associatedtype Action: Hashable, Sendable
     init()
     /// Whether the operation, with what it answered, can come now.
     mutating func step(_ action: Action) -> Bool
@@ -70,7 +105,11 @@ protocol SequentialModel: Hashable, Sendable {
 
 /// A file that is written and read whole.
 struct RegisterModel: SequentialModel {
-    enum Action: Sendable { case write(Int), read(Int) }
+    enum Action: Hashable, Sendable {
+        case write(Int), read(Int)
+
+        var value: Int { switch self { case .write(let value), .read(let value): value } }
+    }
 
     private var value = 0
 
@@ -86,7 +125,7 @@ struct RegisterModel: SequentialModel {
 
 /// A name that is made and removed; each of these succeeded.
 struct NameModel: SequentialModel {
-    enum Action: Sendable { case made, removed }
+    enum Action: Hashable, Sendable { case made, removed }
 
     private var isThere = false
 

@@ -52,7 +52,7 @@ final class SharedLoad: Sendable {
 
     func requireLinearizable() throws {
         if let surprise = surprises.withLock({ $0.first }) { throw Failure(surprise) }
-        registers.change(dropUnpromisedReads)
+        registers.change(dropUnpromised)
         try registers.requireLinearizable("file")
         try names.requireLinearizable("folder")
         try counters.requireLinearizable("counter")
@@ -65,10 +65,18 @@ final class SharedLoad: Sendable {
 
     /// On its own machine a write is seen before its file is closed; what others see by then is not promised. Nor is the newest
     /// to who cannot ask for it.
-    private func dropUnpromisedReads(_ history: inout History<RegisterModel>) {
+    private func dropUnpromised(_ history: inout History<RegisterModel>) {
         let partitions = partitions.withLock { $0 }
         var writes: [Int: History<RegisterModel>.Operation] = [:]
-        for operation in history.operations { if case .write(let value) = operation.action { writes[value] = operation } }
+        var read: Set<Int> = []
+        for operation in history.operations {
+            switch operation.action {
+            case .write(let value): writes[value] = operation
+            case .read(let value): read.insert(value)
+            }
+        }
+        // What may have been written and nobody ever read explains nothing.
+        history.remove { $0.end == nil && !read.contains($0.action.value) }
         history.remove { read in
             guard case .read(let value) = read.action else { return false }
             if partitions.contains(where: { $0.client == read.client && $0.time.contains(read.start) }) { return true }

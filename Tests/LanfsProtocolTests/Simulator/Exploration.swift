@@ -285,6 +285,7 @@ struct Exploration {
                     if case .send(let server, let request) = effect { send(&state, index, server, request) }
                 }
                 state.clients[index].move = move
+            case .fetch(_, let ballot): try step(&state, index, .fetched(ballot, true), now: now)
             case .wake, .expired, .wanted, .joining, .troubled: break
             case .tooLarge: throw Violation("a record did not fit")
             }
@@ -395,6 +396,10 @@ private struct Mix {
             add(preparing.ballot)
             add(preparing.round)
             for promise in preparing.promises { add(promise) }
+        case .fetching(let fetching):
+            add(6)
+            add(fetching.record)
+            add(fetching.ballot)
         case .accepting(let accepting):
             add(4)
             add(accepting.record)

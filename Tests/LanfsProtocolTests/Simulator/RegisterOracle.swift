@@ -72,6 +72,8 @@ struct RegisterOracle {
     private var isChosenAttempt: Set<Attempt> = []
     /// Seals that no quorum chose (M3).
     private var forced: Set<Attempt> = []
+    /// Values whose blocks come to the keepers with the vote, by contents, and the keepers that have them on disk (B2).
+    private var carried: [[UInt8]: UInt32] = [:]
     private var succeeded: [(client: Int, number: UInt64)] = []
     private var failed: [(client: Int, number: UInt64)] = []
     private let authority = SimulatedAuthority()
@@ -93,6 +95,18 @@ struct RegisterOracle {
 
     func isChosen(_ record: RootRecord) -> Bool { isChosenAttempt.contains(Attempt(record)) }
 
+    /// A client brings the blocks of a value with it when it asks for votes.
+    mutating func carries(_ contents: [UInt8]) {
+        if carried[contents] == nil { carried[contents] = 0 }
+    }
+
+    func isCarried(_ contents: [UInt8]) -> Bool { carried[contents] != nil }
+
+    /// A keeper has the blocks of this value on disk.
+    mutating func stored(_ contents: [UInt8], by keeper: Int) { carried[contents]? |= 1 << UInt32(keeper) }
+
+    func hasBlocks(_ keeper: Int, of contents: [UInt8]) -> Bool { carried[contents].map { $0 >> UInt32(keeper) & 1 == 1 } ?? false }
+
     /// A keeper has this on disk, for good.
     mutating func accepted(_ record: RootRecord, in epoch: UInt64, by keeper: Int) throws {
         guard record.epoch == epoch else {
@@ -110,6 +124,12 @@ struct RegisterOracle {
         acceptance.keepers |= 1 << UInt32(keeper)
         acceptances[Attempt(record)] = acceptance
         if acceptance.keepers.nonzeroBitCount >= quorum.count, isChosenAttempt.insert(Attempt(record)).inserted {
+            // Invariant 2. What opens an epoch has the blocks of the seal before it, where they were.
+            if let copies = carried[record.contents], !chosen.contains(where: { $0.contents == record.contents }) {
+                guard (copies & quorum.keepers).nonzeroBitCount >= quorum.count else {
+                    throw Violation("sequence \(record.sequence) is chosen, and its blocks are on \(copies.nonzeroBitCount) disks")
+                }
+            }
             try choose(record)
         }
     }

@@ -33,10 +33,12 @@ struct RegisterScheduler {
         case opensAgain
         /// M3: what the survivor accepted meanwhile gives way.
         case recoversBlindly
+        /// B2: what others proposed is proposed again without its blocks.
+        case fetchesNothing
 
         var stage: Stage {
             switch self {
-            case .baseBySequence, .promisesProveAbsence, .timeoutTakenAsFailure, .takeoverForgetsUnchosen: .fixed
+            case .baseBySequence, .promisesProveAbsence, .timeoutTakenAsFailure, .takeoverForgetsUnchosen, .fetchesNothing: .fixed
             case .opensBeforeChosen, .believesOneKeeper, .sealIsNoEnd, .opensAgain: .moving
             case .recoversBlindly: .recovering
             }
@@ -47,7 +49,15 @@ struct RegisterScheduler {
         var client: Int
         var server: Int
         var request: RegisterRequest
+        /// With the blocks that the vote needs.
+        var hasBlocks = false
         var response: RegisterResponse?
+    }
+
+    private struct Fetch {
+        var client: Int
+        var record: RootRecord
+        var ballot: Ballot
     }
 
     private struct Client {
@@ -58,6 +68,8 @@ struct RegisterScheduler {
         var isInFlight = false
         /// M1: of the servers that its commit changes.
         var configVersion: UInt64?
+        /// Values whose blocks it has.
+        var blocks: Set<[UInt8]> = []
     }
 
     let stage: Stage
@@ -70,6 +82,7 @@ struct RegisterScheduler {
     private var onDisk: [KeeperState] = []
     private var clients: [Client] = []
     private var messages: [Message] = []
+    private var fetches: [Fetch] = []
     private(set) var oracle: RegisterOracle
     private(set) var trace: UInt64 = 0
     private(set) var tally = Tally()
@@ -130,6 +143,7 @@ struct RegisterScheduler {
         case .promisesProveAbsence: proposer.mutants = .promisesProveAbsence
         case .takeoverForgetsUnchosen: proposer.mutants = .ignoresUnchosen
         case .sealIsNoEnd: proposer.mutants = .ignoresSeal
+        case .fetchesNothing: proposer.mutants = .fetchesNothing
         default: break
         }
         return proposer
@@ -147,6 +161,10 @@ struct RegisterScheduler {
         guard mutant == nil else { return }
         for index in clients.indices where clients[index].move?.isOpening == false { clients[index].move = nil }
         for _ in 0..<6000 {
+            if !fetches.isEmpty {
+                try finish(fetches.removeFirst(), mayFail: false)
+                continue
+            }
             if !messages.isEmpty {
                 try arrive(messages.remove(at: random.below(messages.count)))
                 continue
@@ -178,6 +196,8 @@ struct RegisterScheduler {
             messages.append(random.pick(messages))
             tally[.duplicated] += 1
         case 7 where stage == .recovering && random.chance(0.3): recover()
+        case 8 where !fetches.isEmpty, 9 where !fetches.isEmpty:
+            try finish(fetches.remove(at: random.below(fetches.count)), mayFail: true)
         default:
             guard !messages.isEmpty else { return try act(random.below(clients.count)) }
             try arrive(messages.remove(at: random.below(messages.count)))
@@ -227,6 +247,11 @@ struct RegisterScheduler {
         let contents = SimulatedContents(base).committing(number, by: index)
         let config = next == nil ? membersChanged(in: base, clients[index].proposer.epoch) : nil
         clients[index].configVersion = config?.version
+        // A change of servers or keepers has its blocks flushed before.
+        if next == nil, config == nil {
+            oracle.carries(contents.encoded)
+            clients[index].blocks.insert(contents.encoded)
+        }
         try step(index, .commit(RootChange(contents: contents.encoded, gcEpoch: 0, config: config, sealedNext: next)))
     }
 
@@ -246,6 +271,7 @@ struct RegisterScheduler {
         clients[index].proposer = proposer(epoch: old.epoch, old.keepers)
         clients[index].move = nil
         clients[index].isInFlight = false
+        clients[index].blocks = []
         // Nobody will tell what became of it: either outcome is right.
         clients[index].pending = nil
         tally[.crashes] += 1
@@ -309,6 +335,7 @@ struct RegisterScheduler {
                     let body = RegisterRequest.Body.initialize(record, next: nil)
                     send(index, keeper, RegisterRequest(epoch: record.epoch + 1, sender: request.sender, body: body))
                 }
+            case .fetch(let record, let ballot): fetches.append(Fetch(client: index, record: record, ballot: ballot))
             case .acquired(let base):
                 guard oracle.isChosen(base) else { throw Violation("a client acquired a root that is not chosen") }
                 guard let number = clients[index].pending, !clients[index].isInFlight else { continue }
@@ -326,6 +353,16 @@ struct RegisterScheduler {
             case .tooLarge: throw Violation("not in this model: \(effect)")
             }
         }
+    }
+
+    /// From any keeper that has them.
+    private mutating func finish(_ fetch: Fetch, mayFail: Bool) throws {
+        let contents = fetch.record.contents
+        let isThere = servers.indices.contains { oracle.hasBlocks($0, of: contents) } && !(mayFail && random.chance(0.2))
+        if isThere { clients[fetch.client].blocks.insert(contents) }
+        let isHere = !oracle.isCarried(contents) || clients[fetch.client].blocks.contains(contents)
+        tally.note(.B2)
+        try step(fetch.client, .fetched(fetch.ballot, isHere))
     }
 
     private mutating func settle(_ index: Int, success: Bool) {
@@ -356,7 +393,9 @@ struct RegisterScheduler {
 
     private mutating func send(_ client: Int, _ server: ServerID, _ request: RegisterRequest) {
         guard let server = servers.firstIndex(of: server) else { return }
-        messages.append(Message(client: client, server: server, request: request))
+        var hasBlocks = false
+        if case .accept(let record, _) = request.body { hasBlocks = clients[client].blocks.contains(record.contents) }
+        messages.append(Message(client: client, server: server, request: request, hasBlocks: hasBlocks))
     }
 
     private mutating func accepted(by server: Int) throws {
@@ -374,6 +413,9 @@ struct RegisterScheduler {
         let before = onDisk[message.server].accepted
         let step = keepers[message.server].step(message.request, now: now)
         tally.note(message.request, step)
+        if message.hasBlocks, step.response?.verdict == .yes, case .accept(let record, _) = message.request.body {
+            oracle.stored(record.contents, by: message.server)
+        }
         if let state = step.persist {
             onDisk[message.server] = state
             if case .recover(let seal, _) = message.request.body, let before {

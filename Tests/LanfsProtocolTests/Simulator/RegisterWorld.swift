@@ -12,6 +12,8 @@ struct RegisterWorldOptions {
         /// never waits; the lease goes on while somebody
         /// who came waits; or only where nobody waits; an old word makes a holder solo.
         case strangersMayRead, admitsBeforeCommit, closeNeverWaits, extendsWhileJoining, countsSigns, believesOldWord
+        /// B2: what others proposed is proposed again without its blocks.
+        case fetchesNothing
     }
 
     var seed: UInt64
@@ -35,6 +37,7 @@ struct RegisterWorld {
         case act(client: Int)
         case wake(client: Int, run: Int, generation: Int)
         case wakeRead(client: Int, run: Int, generation: Int)
+        case fetched(client: Int, run: Int, RootRecord, Ballot)
         case clientFault(Int)
         case restartClient(Int)
         case partition
@@ -51,6 +54,8 @@ struct RegisterWorld {
         var read: Int
         var keeper: Int
         var request: RegisterRequest
+        /// With the blocks that the vote needs.
+        var hasBlocks = false
         var sentAt: Duration
     }
 
@@ -140,6 +145,7 @@ struct RegisterWorld {
         case .act(let client): try act(client)
         case .wake(let client, let run, let generation): try wake(client, run, generation)
         case .wakeRead(let client, let run, let generation): try wakeRead(client, run, generation)
+        case .fetched(let client, let run, let record, let ballot): try fetched(client, run, record, ballot)
         case .clientFault(let client): clientFault(client)
         case .restartClient(let client): startClient(client)
         case .partition: partition()

@@ -88,7 +88,7 @@ extension Tally {
             note(.L1)
             note(.L3)
         case .joining: note(.L4)
-        case .wanted, .acquired, .wake, .tooLarge, .lost, .moved, .troubled: break
+        case .fetch, .wanted, .acquired, .wake, .tooLarge, .lost, .moved, .troubled: break
         }
     }
 

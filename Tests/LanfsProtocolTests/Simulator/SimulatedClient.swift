@@ -33,6 +33,8 @@ struct SimulatedClient {
     var readSince: Int64 = 0
     var readGeneration = 0
     var known: RootRecord?
+    /// Values whose blocks it has.
+    var blocks: Set<[UInt8]> = []
     var session = SessionTickets()
 
     /// After healing: one commit and one read each, and the client is done.
@@ -65,6 +67,7 @@ extension RegisterWorld {
         var proposer = Proposer(
             id: random.wide(), volume: volume, epoch: 1, keepers: quorum, signer: SimulatedAuthority(), timing: timing)
         if options.mutant == .everyYesCounts { proposer.mutants = .countsEveryYes }
+        if options.mutant == .fetchesNothing { proposer.mutants = .fetchesNothing }
         if options.mutant == .believesOldWord { proposer.mutants = .believesOldWord }
         if options.mutant == .extendsWhileJoining || options.mutant == .countsSigns { proposer.mutants = .countsSigns }
         return proposer
@@ -92,6 +95,7 @@ extension RegisterWorld {
             clients[index].isJoined = false
             clients[index].forgetClosed()
             clients[index].read = nil
+            clients[index].blocks = []
             push(.restartClient(index), in: Int64(random.below(1500)) * Self.millisecond + 1)
         } else {
             tally[.pauses] += 1
@@ -206,6 +210,8 @@ extension RegisterWorld {
         }
         tally.noteCommit(by: clients[index].proposer)
         let contents = SimulatedContents(base).committing(number, by: index)
+        oracle.carries(contents.encoded)
+        clients[index].blocks.insert(contents.encoded)
         try step(index, .commit(RootChange(contents: contents.encoded, gcEpoch: base.gcEpoch)))
     }
 
@@ -231,6 +237,9 @@ extension RegisterWorld {
             heap.push(
                 .wake(client: index, run: clients[index].run, generation: generation),
                 at: max(now, clients[index].clock.world(time)))
+        case .fetch(let record, let ballot):
+            let delay = random.chance(0.1) ? Int64(random.below(3000)) * Self.millisecond : Int64(random.below(3_000_000))
+            push(.fetched(client: index, run: clients[index].run, record, ballot), in: delay)
         case .acquired(let base):
             note(5, base.sequence)
             try oracle.checkAcquired(base)
@@ -285,6 +294,19 @@ extension RegisterWorld {
         oracle.told(index, number, success: success)
         clients[index].pending = nil
         if success, isHealed { clients[index].lastCommit = number }
+    }
+
+    /// From any keeper that is there and has them.
+    mutating func fetched(_ index: Int, _ run: Int, _ record: RootRecord, _ ballot: Ballot) throws {
+        guard clients[index].isUp, clients[index].run == run else { return }
+        if clients[index].pausedUntil > now {
+            return heap.push(.fetched(client: index, run: run, record, ballot), at: clients[index].pausedUntil)
+        }
+        let isThere = keepers.indices.contains { keepers[$0].isUp && oracle.hasBlocks($0, of: record.contents) }
+        if isThere, isHealed || random.chance(0.9) { clients[index].blocks.insert(record.contents) }
+        let isHere = !oracle.isCarried(record.contents) || clients[index].blocks.contains(record.contents)
+        tally.note(.B2)
+        try step(index, .fetched(ballot, isHere))
     }
 
     mutating func wake(_ index: Int, _ run: Int, _ generation: Int) throws {
@@ -381,10 +403,12 @@ extension RegisterWorld {
         _ index: Int, _ server: ServerID, _ request: RegisterRequest, read: Int, _ local: Duration
     ) {
         guard let keeper = quorum.members.firstIndex(of: server) else { return }
+        var hasBlocks = false
+        if case .accept(let record, _) = request.body { hasBlocks = clients[index].blocks.contains(record.contents) }
         transmit(
             Envelope(
                 client: index, clientRun: clients[index].run, read: read, keeper: keeper, request: request,
-                sentAt: local))
+                hasBlocks: hasBlocks, sentAt: local))
     }
 
     mutating func reply(_ envelope: Envelope, _ response: RegisterResponse, _ sentAt: Duration) throws {

@@ -13,6 +13,8 @@ struct SimulatedKeeper {
     var allOnDiskAt: Int64 = 0
     /// At most one journal rots between two recoveries: two at once are more than A5 promises to survive undamaged.
     var rottenJournal: Int?
+    /// Values whose blocks lie in the journals beside the vote for them.
+    var blocks: Set<[UInt8]> = []
     var isAmnesiac = false
     /// It has said so: it never votes again (A5).
     var hasNoVote = false
@@ -60,6 +62,9 @@ extension RegisterWorld {
         note(1, UInt64(index))
         tally.note(envelope.request, step)
         if case .refused(.held) = step.response?.verdict, before.promised == before.released { tally.note(.L7) }
+        if envelope.hasBlocks, step.response?.verdict == .yes, case .accept(let record, _) = envelope.request.body {
+            keepers[index].blocks.insert(record.contents)
+        }
         var leavesAt = max(now, keepers[index].allOnDiskAt)
         if let state = step.persist {
             var onDiskAt = now
@@ -101,6 +106,11 @@ extension RegisterWorld {
 
     mutating func onDisk(_ index: Int, _ run: Int, _ state: KeeperState) throws {
         guard keepers[index].run == run, let accepted = state.accepted else { return }
+        try isOnDisk(accepted, index)
+    }
+
+    private mutating func isOnDisk(_ accepted: RootRecord, _ index: Int) throws {
+        if keepers[index].blocks.contains(accepted.contents) { oracle.stored(accepted.contents, by: index) }
         try oracle.accepted(accepted, in: 1, by: index)
     }
 
@@ -202,7 +212,7 @@ extension RegisterWorld {
                 throw Violation("keeper \(index) came back with less than it had shown")
             }
             keepers[index].image = state
-            if let record = state.accepted { try oracle.accepted(record, in: 1, by: index) }
+            if let record = state.accepted { try isOnDisk(record, index) }
         case .state, .amnesiac:
             guard keepers[index].isAmnesiac || keepers[index].isRolledBack else { throw Violation("keeper \(index) lost its memory for no reason") }
             keepers[index].hasNoVote = true

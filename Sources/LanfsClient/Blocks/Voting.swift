@@ -1,0 +1,117 @@
+import LanfsCrypto
+import LanfsNetwork
+import LanfsProtocol
+import NIOCore
+
+/// Small blocks that come to the keepers with the question for their vote, where each keeper stores blocks: a commit is one
+/// round then instead of two. A keeper says yes once they are on its disk, so what is chosen is on a quorum's disks (B2).
+///
+/// A value that one keeper has accepted may have to be proposed again, by a client that never saw its blocks (P1). Its record
+/// says which they are (``RootContents/carried``), and that client gets them first, from whoever accepted it (`takeUp`).
+extension BlockPool {
+    struct Vote {
+        /// Those of the record, sealed: the same however often it is proposed.
+        let contents: [UInt8]
+        let blocks: [BlockID]
+    }
+
+    /// A vote that takes longer is not what the disks of the others are waited for with.
+    private static let patience = Duration.milliseconds(250)
+
+    /// Everything that is on no disk yet, where all of it can come with a vote; else nothing, and it has to be flushed before.
+    func carriable() -> [BlockID] {
+        let voters = servers.placement.voters
+        guard voters.count > 1, voters.allSatisfy(\.isWilling) else { return [] }
+        return state.withLock { state in
+            guard state.uploads.count <= RootContents.carriedLimit, state.bytes <= Limits.carriedSize,
+                state.uploads.values.allSatisfy({ $0.chain == nil && $0.refusals.isEmpty })
+            else { return [] }
+            return state.uploads.keys.sorted()
+        }
+    }
+
+    /// From now on these go to each of `keepers` that has not got them with every question for a vote for these contents.
+    func bring(_ blocks: [BlockID], to keepers: [ServerID], with contents: [UInt8]) {
+        let lanes = keepers.compactMap(servers.lane)
+        state.withLock { state in
+            state.vote = Vote(contents: contents, blocks: blocks)
+            for block in blocks {
+                guard var upload = state.uploads[block] else { continue }
+                for lane in lanes where !upload.isOn(lane.server) {
+                    upload.targets.append(Target(server: lane.server, since: .now))
+                    lane.hold(block, upload.bytes, gcEpoch: upload.gcEpoch)
+                }
+                state.uploads[block] = upload
+            }
+        }
+    }
+
+    /// What comes with a vote for this value.
+    func carried(with record: RootRecord) -> [BlockID]? {
+        state.withLock { state in state.vote.flatMap { $0.contents == record.contents ? $0.blocks : nil } }
+    }
+
+    /// Asks a keeper, with what it has to store before it says yes.
+    func vote(
+        _ request: RegisterRequest, with carried: [BlockID], on lane: ServerLane,
+        _ completion: @escaping @Sendable (RootRegister.Answer) -> Void
+    ) {
+        let isAsked = lane.commit(request, with: carried) { answer in
+            guard case .refused(let refusal) = answer else { return completion(answer) }
+            // The others may do without it, or another server take its place (B3).
+            self.heard(of: lane, .refused(carried, refusal))
+            completion(.lost)
+        }
+        guard !isAsked else { return }
+        // Another thread is just sending one of them.
+        servers.eventLoop.scheduleTask(in: .milliseconds(1)) { self.vote(request, with: carried, on: lane, completion) }
+    }
+
+    /// Returns once these are on the disks of as many servers as a commit needs, which may be more than a quorum. Their votes
+    /// say so, as a rule at the same time; where one is late the rest is for `flush`.
+    func settle(_ blocks: [BlockID]) async throws(VolumeError) {
+        let deadline = ContinuousClock.now + Self.patience
+        while true {
+            let changes = changes.count
+            guard state.withLock({ state in blocks.contains { state.uploads[$0] != nil } }) else { return }
+            guard ContinuousClock.now < deadline else { return try await flush() }
+            await self.changes.next(after: changes, until: deadline)
+        }
+    }
+
+    /// Gets the blocks that belong to the vote for a value that somebody proposed, so that they come with the next one as well.
+    ///
+    /// - Returns: false, where they cannot be had now: those who accepted it are away.
+    func takeUp(_ record: RootRecord, _ key: VolumeKey) async -> Bool {
+        // What is wrong with contents that do not open is for whoever adopts the root to say.
+        guard let carried = try? Volume.contents(of: record, key: key).carried, !carried.isEmpty else { return true }
+        for block in carried where unflushed(block) == nil {
+            guard let bytes = await whole(block) else { return false }
+            hold(SealedBlock(id: block, bytes: bytes), gcEpoch: record.gcEpoch)
+        }
+        bring(carried, to: record.config.keepers.members, with: record.contents)
+        return true
+    }
+
+    /// All of a block, from the first server that gives it.
+    private func whole(_ block: BlockID) async -> ByteBuffer? {
+        await withTaskGroup(of: ByteBuffer?.self) { group in
+            for connection in servers.lanes.compactMap(\.connection) {
+                group.addTask {
+                    let bytes = try? await connection.call(.get(block: block, offset: 0, length: 0)).payload
+                    let isIt = bytes?.withUnsafeReadableBytes { BlockID(hashing: $0) == block } ?? false
+                    return isIt ? bytes : nil
+                }
+            }
+            defer { group.cancelAll() }
+            for await bytes in group { if let bytes { return bytes } }
+            return nil
+        }
+    }
+}
+
+extension BlockPool.Upload {
+    fileprivate func isOn(_ server: ServerID) -> Bool {
+        stored.contains(server) || targets.contains { $0.server == server }
+    }
+}
