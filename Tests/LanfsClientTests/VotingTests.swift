@@ -50,7 +50,7 @@ import Testing
             contents.carried = [block.id]
             let sealed = FrameSeal.seal(contents.encoded, key: key.treeKey, index: 0)
             blocks.hold(block, gcEpoch: base.gcEpoch)
-            #expect(blocks.carriable() == [block.id])
+            #expect(blocks.carriable(to: base.config.keepers) == [block.id])
             blocks.bring([block.id], to: base.config.keepers.members, with: sealed)
             Task { [register, base] in
                 _ = await register.commit(RootChange(contents: sealed, gcEpoch: base.gcEpoch), on: base)

@@ -74,7 +74,7 @@ extension SplitMix64 {
             .read(known: maybe { $0.ballot() }), .watch(known: ballot(), knowsWanted: chance(0.5)), .prepare(ballot()),
             .accept(record(), next: maybe { $0.ballot() }), .learn(ballot()), .renew(ballot()), .release(ballot()),
             .join(known: maybe { $0.ballot() }, ticket: maybe { $0.next() }), .admit(ballot(), list(upTo: 9) { $0.joinTicket() }),
-            .sessions(list(upTo: 9) { $0.wide() }),
+            .sessions(list(upTo: 9) { $0.wide() }), .leave,
             .initialize(record(), next: maybe { $0.ballot() }), .recover(record(), next: maybe { $0.ballot() }),
         ]
         let chosen = maybe {

@@ -45,8 +45,9 @@ final class BlockPool: Sendable {
         var bytesSinceFlush = 0
         var isFlushing = false
         var waitersForRoom: [CheckedContinuation<Result<Bool, VolumeError>, Never>] = []
-        /// What comes to the keepers with the vote for a value.
-        var vote: Vote?
+        /// What comes to the keepers with the vote for a value, by its sealed contents: the same however often it is proposed. While
+        /// somebody's value is completed a commit may be waiting for its turn.
+        var votes: [[UInt8]: [BlockID]] = [:]
         /// Since when too few servers can be reached.
         var shortSince: ContinuousClock.Instant?
         var window = Int.max
@@ -279,7 +280,7 @@ final class BlockPool: Sendable {
     }
 
     /// Blocks went out of memory; these servers need not have them any more.
-    private func release(_ superfluous: [(block: BlockID, server: ServerID)]) {
+    func release(_ superfluous: [(block: BlockID, server: ServerID)]) {
         for (block, server) in superfluous { servers.lane(of: server)?.drop(block) }
         let waiters = state.withLock { state in
             if state.uploads.isEmpty { state.spares = [] }

@@ -6,7 +6,7 @@ extension Volume {
     public func create(
         _ name: [UInt8], in parent: InodeNumber, permissions: UInt16, flags: OpenFlags, by caller: Caller
     ) -> Outcome<(Attributes, OpenFile)> {
-        perform { (state) throws(Pause) in
+        let create = { @Sendable (state: inout VolumeState) throws(Pause) -> (Attributes, OpenFile) in
             let inode = try state.takeInodeNumber()
             let (attributes, isNew) = try state.execute(by: caller) { (transaction) throws(Interruption) in
                 let made = try transaction.create(
@@ -20,6 +20,13 @@ extension Volume {
             let opened = try isNew ? attributes : state.emptyIfAsked(attributes, flags, by: caller)
             return (state.countLookup(opened), state.open(opened.inode, flags))
         }
+        // What is closed is saved; without O_EXCL nobody asked to be the only one.
+        guard flags.contains(.exclusive) else { return perform(create) }
+        return performExclusively(
+            undo: { attributes, file in
+                self.release(file.handle)
+                self.forget(attributes.inode, lookups: 1)
+            }, create)
     }
 
     public func createUnnamed(
@@ -50,7 +57,7 @@ extension Volume {
         }
     }
 
-    private static let closePatience = Duration.seconds(10)
+    static let closePatience = Duration.seconds(10)
 
     /// L4: others may read, so what is closed or unlocked has to be in a chosen root before that is answered.
     var hasReaders: Bool { !register.isSolo && servers.canAskKeepers(of: current { $0.chain.record }) }

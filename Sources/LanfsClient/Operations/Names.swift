@@ -54,7 +54,7 @@ extension Volume {
         by caller: Caller,
         _ body: @escaping @Sendable (inout Transaction, InodeNumber) throws(Interruption) -> (Attributes, Operation?)
     ) -> Outcome<Attributes> {
-        perform { (state) throws(Pause) in
+        performExclusively(undo: { self.forget($0.inode, lookups: 1) }) { (state) throws(Pause) in
             let inode = try state.takeInodeNumber()
             let attributes = try state.execute(by: caller) { (transaction) throws(Interruption) in
                 try body(&transaction, inode)
@@ -66,7 +66,7 @@ extension Volume {
     public func link(
         _ inode: InodeNumber, to name: [UInt8], in parent: InodeNumber, by caller: Caller
     ) -> Outcome<Attributes> {
-        perform { [incarnation = orphanage] (state) throws(Pause) in
+        performExclusively(undo: { self.forget($0.inode, lookups: 1) }) { [incarnation = orphanage] (state) throws(Pause) in
             let attributes = try state.execute(by: caller) { (transaction) throws(Interruption) in
                 let linked = try transaction.link(inode, to: name, in: parent, by: caller, incarnation: incarnation)
                 return (linked, .link(inode, Place(name, in: parent)))
@@ -76,7 +76,7 @@ extension Volume {
     }
 
     public func unlink(_ name: [UInt8], in parent: InodeNumber, by caller: Caller) -> Outcome<Void> {
-        perform { [incarnation = orphanage] (state) throws(Pause) in
+        performExclusively { [incarnation = orphanage] (state) throws(Pause) in
             let handles = state.handles
             let removal = try state.execute(by: caller) { (transaction) throws(Interruption) in
                 let place = Place(name, in: parent)
@@ -90,7 +90,7 @@ extension Volume {
     }
 
     public func removeDirectory(_ name: [UInt8], in parent: InodeNumber, by caller: Caller) -> Outcome<Void> {
-        perform { [incarnation = orphanage] (state) throws(Pause) in
+        performExclusively { [incarnation = orphanage] (state) throws(Pause) in
             let handles = state.handles
             let removal = try state.execute(by: caller) { (transaction) throws(Interruption) in
                 let place = Place(name, in: parent)
@@ -107,7 +107,7 @@ extension Volume {
         _ name: [UInt8], in parent: InodeNumber, to newName: [UInt8], in newParent: InodeNumber, mode: RenameMode,
         by caller: Caller
     ) -> Outcome<Void> {
-        perform { [incarnation = orphanage] (state) throws(Pause) in
+        performExclusively { [incarnation = orphanage] (state) throws(Pause) in
             let handles = state.handles
             let removal = try state.execute(by: caller) { (transaction) throws(Interruption) in
                 let (source, target) = (Place(name, in: parent), Place(newName, in: newParent))

@@ -264,6 +264,13 @@ struct RegisterQueries: Sendable {
         }
     }
 
+    /// L4: this session does not count any more on what others close. Where a keeper does not hear it others wait for one more.
+    func leave(_ place: RegisterPlace) {
+        session.keep(SessionTickets(), in: place.epoch)
+        let request = RegisterRequest(epoch: place.epoch, sender: sender, body: .leave)
+        for keeper in place.keepers.members { transport(keeper, request) { _ in } }
+    }
+
     private enum Found: Sendable {
         case chosen(RootRecord, isAlone: Bool), stuck, moved(RootRecord, epoch: UInt64)
     }

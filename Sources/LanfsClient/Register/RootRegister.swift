@@ -247,7 +247,7 @@ final class RootRegister: Sendable {
                 case .response(let response): self?.step(.answered(keeper, request, sentAt: sentAt, response))
                 case .lost: break
                 case .refused(let refusal):
-                    if case .accept = request.body { self?.finishCommit(.refused(refusal)) }
+                    if case .accept = request.body { self?.refused(refusal, by: keeper) }
                 }
             }
         case .wake: setTimer()
@@ -332,6 +332,14 @@ final class RootRegister: Sendable {
             return state.acquiring
         }
         for continuation in waiting { continuation.resume(returning: record) }
+    }
+
+    /// Where no commit waits for it, what is completed for somebody else has to.
+    private func refused(_ refusal: Refusal, by keeper: ServerID) {
+        if state.withLock({ $0.committing == nil }) {
+            log.warning("what another client was saving cannot be completed: server \(keeper.hex.prefix(16)) does not take it: \(refusal)")
+        }
+        finishCommit(.refused(refusal))
     }
 
     private func finishCommit(_ outcome: CommitOutcome) {

@@ -297,7 +297,7 @@ extension Servers {
         private(set) var members: [ServerLane] = []
         /// W (B2).
         private(set) var required = 1
-        /// The keepers, where each of them stores blocks and they are few enough for each of them to get every small one.
+        /// The keepers, where they are those that store blocks and few enough for each of them to get every small one.
         private(set) var voters: [ServerLane] = []
         private(set) var alone: ServerLane?
 
@@ -312,7 +312,9 @@ extension Servers {
             members = config.servers.filter { $0.state != .gone }.compactMap { lanes[$0.server] }
             required = max(1, config.requiredCopies)
             let keepers = config.keepers.members.compactMap { active[$0] }
-            if keepers.count == config.keepers.members.count, keepers.count <= Int(config.replicas) + 1 { voters = keepers }
+            if keepers.count == config.keepers.members.count, keepers.count == active.count, keepers.count <= Int(config.replicas) + 1 {
+                voters = keepers
+            }
             if members.count == 1, let only = members.first, config.keepers.members == [only.server] { alone = only }
         }
 

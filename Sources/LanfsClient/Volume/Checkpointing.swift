@@ -37,7 +37,9 @@ extension Volume {
             // What no chosen root says yet lets nothing go.
             guard !state.changesRecovery else { return ([], RecoveryHold(recovery: nil, isOpen: false, pinsRoots: false)) }
             return try state.read { (transaction) throws(Interruption) in
+                // Whoever proposes the newest root again may still need what came with it (P1).
                 let dead = try transaction.deadBlocks(before: chain.record.sequence + 1, limit: 1024)
+                    .filter { !chain.contents.carried.contains($0.block) }
                 return (dead, try transaction.recoveryHold(after: chain.contents.recoveries))
             }
         }

@@ -130,15 +130,17 @@ extension Volume {
         // B2, legal only once every block is on enough disks: what is small comes with the vote, and a server that is alone sees
         // to the rest before it asks its keeper. Behind much data the vote would take longer than the lease lasts; flushing first,
         // the lease is renewed meanwhile. A change of keepers asks those of before.
-        let carried = prepared.membership == nil ? blocks.carriable() : []
+        let carried = prepared.membership == nil ? blocks.carriable(to: current { $0.chain.record.newestConfig.keepers }) : []
         if carried.isEmpty, servers.alone == nil || blocks.outstandingBytes > Self.flushedWithVote { try await blocks.flush() }
         let record: RootRecord
         let contents: RootContents
         switch try await choose(prepared, carrying: carried) {
         case .chosen(let chosen, let itsContents):
             (record, contents) = (chosen, itsContents)
-            try await blocks.settle(carried)
+            try await settle(carried)
         case .overtaken(let newer):
+            // It may have been chosen before that.
+            try await settle(carried)
             let wasHeld = update { state in
                 defer { state.leaseEnd = nil }
                 return state.leaseEnd != nil
@@ -162,6 +164,15 @@ extension Volume {
             state.noteCommitted(through: prepared.operations)
         }
         remember(record)
+    }
+
+    /// B2: chosen, but not to be called saved before W servers have its blocks. There is nothing to be made anew.
+    private func settle(_ carried: [BlockID]) async throws(VolumeError) {
+        do throws(VolumeError) {
+            try await blocks.settle(carried)
+        } catch .refused(let refusal) where refusal.reason == .full {
+            throw .failed(.noSpace)
+        }
     }
 
     private enum Choice {

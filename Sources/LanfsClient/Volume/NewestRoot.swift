@@ -17,7 +17,8 @@ extension Volume {
         var isAlone: Bool
     }
 
-    /// Asks when a keeper says that there is a newer root, and every two seconds: that word is only a hint (P4).
+    /// Asks when a keeper says that there is a newer root, and every two seconds: that word is only a hint (P4). Less often while
+    /// nobody wants to know: only so that what is known here does not become too old to be read (G7).
     func followRoot() {
         Task(executorPreference: executor) { [weak self, news = watch.news] in
             var heard = news.count
@@ -26,11 +27,14 @@ extension Volume {
                 await news.next(after: heard, until: .now + .seconds(2))
                 heard = news.count
                 guard let self, !self.isClosed.load(ordering: .relaxed) else { return }
+                let isIdle = self.attention.isIdle()
+                if isIdle { self.leaveKeepers() }
                 // Whoever holds the lease knows the newest root. It asks to stay known as a session (L4).
-                guard !self.register.isHeld || ContinuousClock.now - askedAt > .seconds(10) else { continue }
+                let hasTime = self.register.isHeld || isIdle && self.attention.isAway
+                guard !hasTime || ContinuousClock.now - askedAt > .seconds(10) else { continue }
                 askedAt = .now
                 do throws(VolumeError) {
-                    let look = try await self.refreshRoot(within: .seconds(15))
+                    let look = try await self.refreshRoot(within: .seconds(15), asSession: !isIdle || !self.attention.isAway)
                     if look.isNewest { self.outOfReach.store(.max, ordering: .relaxed) }
                     // A commit was left half done, which a new holder completes (P4).
                     if !look.isNewest, !self.options.readOnly, !self.register.isHeld { try await self.acquireLease() }
@@ -41,12 +45,29 @@ extension Volume {
         }
     }
 
-    /// Looks for the newest root, as a session that counts on what others have closed (L4), and goes on from it.
+    /// Ends the session at the keepers, unless somebody would miss it there: it has locks, which they would take for those of a
+    /// machine that is gone, or work to be saved.
+    private func leaveKeepers() {
+        guard !attention.isAway, !register.isHeld, let place = register.place,
+            current({ !$0.hasUnsavedWork && $0.locks.held.isEmpty && !$0.locks.isWaiting && !$0.locks.isListed })
+        else { return }
+        attention.leave()
+        register.queries.leave(place)
+    }
+
+    /// Looks for the newest root, and goes on from it.
+    ///
+    /// - Parameter asSession: as one that counts on what others have closed (L4).
     @discardableResult
-    func refreshRoot(within patience: Duration) async throws(VolumeError) -> RootLook {
+    func refreshRoot(within patience: Duration, asSession: Bool = true) async throws(VolumeError) -> RootLook {
         let base = current { $0.chain.record }
         guard servers.isReachable else { return RootLook(isNewest: false, isAlone: false) }
-        let found = try await register.queries.newest(from: base, asSession: true, until: .now + patience)
+        let found = try await register.queries.newest(from: base, asSession: asSession, until: .now + patience)
+        if asSession, found.chosen != nil, attention.isAway {
+            attention.comeBack()
+            // From now on every commit is of interest.
+            watch.news.happened()
+        }
         if let newest = found.chosen, newest.isNewer(than: base) {
             try await leaseLock.withLock { () async throws(VolumeError) in
                 // Whoever got the lease meanwhile has a root at least as new. What was acknowledged here is based on the older
@@ -58,7 +79,9 @@ extension Volume {
             }
             if !register.isHeld { tellOthers() }
         }
-        return RootLook(isNewest: found.chosen != nil, isAlone: found.isAlone)
+        // With unsaved work of an older root, as after a long stop, the lease has yet to decide what becomes of that (L6).
+        let known = current { $0.chain.record }
+        return RootLook(isNewest: found.chosen.map { !$0.isNewer(than: known) } ?? false, isAlone: found.isAlone)
     }
 
     private var canAskKeepers: Bool { servers.canAskKeepers(of: current { $0.chain.record }) }
@@ -97,9 +120,10 @@ extension Volume {
     func performOnNewest<Value: Sendable>(
         _ body: @escaping @Sendable (inout VolumeState) throws(Pause) -> Value
     ) -> Outcome<Value> {
+        _ = attention.note()
         let isHeld = current { $0.hasLease }
         let changes = servers.changes.count
-        guard !isHeld, outOfReach.load(ordering: .relaxed) != changes else { return perform(body) }
+        guard !isHeld, outOfReach.load(ordering: .relaxed) != changes else { return performOnKnown(body) }
         return .later({
             if let look = await self.lookForNewest() {
                 // From then on nothing has to be asked.

@@ -41,6 +41,7 @@ public final class Volume: Sendable {
     let goingOn = AsyncLock()
     let isClosed = Atomic<Bool>(false)
     let lockWatch = Mutex(LockWatch())
+    let attention = Attention()
     /// Too few keepers answered to say which root is the newest, when servers had come and gone so many times; else `.max`.
     let outOfReach = Atomic<UInt64>(.max)
     /// This life of this client: names its commits (T5) and the unnamed files it keeps open.
@@ -96,8 +97,15 @@ public final class Volume: Sendable {
         return result
     }
 
-    /// Runs `body` on memory and, when it has to pause, hands back the rest to be awaited.
+    /// An operation on what is known here, unless nobody asked for anything for long.
     func perform<Value: Sendable>(
+        _ body: @escaping @Sendable (inout VolumeState) throws(Pause) -> Value
+    ) -> Outcome<Value> {
+        attention.note() ? performOnNewest(body) : performOnKnown(body)
+    }
+
+    /// Runs `body` on memory and, when it has to pause, hands back the rest to be awaited.
+    func performOnKnown<Value: Sendable>(
         _ body: @escaping @Sendable (inout VolumeState) throws(Pause) -> Value
     ) -> Outcome<Value> {
         switch attempt(body) {

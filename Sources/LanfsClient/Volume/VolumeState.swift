@@ -21,6 +21,8 @@ struct VolumeState {
     /// That under way, and how often it was done.
     var redo: Redo?
     var redone = 0
+    /// How often what was acknowledged here came to something else on another client's root (L6).
+    var contests = 0
     /// Blocks that the tree named since the commit before the last, and that were not stored then.
     var adopted: Set<BlockID> = []
     /// How often in a row a commit was made anew that did not fit.

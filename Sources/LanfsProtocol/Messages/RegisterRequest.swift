@@ -22,6 +22,8 @@ public struct RegisterRequest: Equatable, Sendable {
         /// L4: `read`, by a session that counts on close-to-open: the first at each keeper registers it there. `ticket`: of the
         /// registration that the session has heard of; an answer counts only while that lasts.
         case join(known: Ballot?, ticket: UInt64?)
+        /// L4: the session does not count on close-to-open any more, until it joins again.
+        case leave
         /// L4: the holder of this ballot's lease has committed all that it acknowledged, and heard of these.
         case admit(Ballot, [JoinTicket])
         /// Like `read`, but answered only when there is news: a learned record newer than `known` that is not the sender's, or
@@ -65,7 +67,7 @@ public struct RegisterRequest: Equatable, Sendable {
 
 extension RegisterRequest {
     private enum Code: UInt8 {
-        case read = 1, watch, prepare, accept, learn, renew, release, initialize, recover, join, admit, sessions
+        case read = 1, watch, prepare, accept, learn, renew, release, initialize, recover, join, admit, sessions, leave
     }
 
     /// Sessions that one question can name.
@@ -87,6 +89,7 @@ extension RegisterRequest {
             writer.append(Code.join.rawValue)
             writer.append(optional: known) { $1.encode(into: &$0) }
             writer.append(optional: ticket) { $0.append($1) }
+        case .leave: writer.append(Code.leave.rawValue)
         case .admit(let ballot, let tickets):
             writer.append(Code.admit.rawValue)
             ballot.encode(into: &writer)
@@ -144,6 +147,7 @@ extension RegisterRequest {
             body = .join(
                 known: try Self.ballot(&reader),
                 ticket: try reader.optional { (reader) throws(DecodingError) in try reader.integer() })
+        case .leave: body = .leave
         case .admit: body = .admit(try Ballot(from: &reader), try JoinTicket.list(from: &reader))
         case .watch: body = .watch(known: try Ballot(from: &reader), knowsWanted: try reader.bool())
         case .sessions:

@@ -146,6 +146,10 @@ extension Keeper {
             ticket = sessions.reads(request.sender, now, mustWait: mustWait)
             return .accepted(accepted.ballot, known == accepted.ballot ? nil : accepted)
         }
+        if case .leave = request.body {
+            sessions.forget(request.sender)
+            return .yes
+        }
         if case .read(let known) = request.body {
             return .accepted(accepted.ballot, known == accepted.ballot ? nil : accepted)
         }
@@ -178,7 +182,7 @@ extension Keeper {
             guard isHolder(ballot.proposer) else { return .refused(.outbid) }
             sessions.admit(tickets)
             return .yes
-        case .read, .join, .watch, .sessions, .initialize, .recover:
+        case .read, .join, .leave, .watch, .sessions, .initialize, .recover:
             return nil  // answered above
         }
     }

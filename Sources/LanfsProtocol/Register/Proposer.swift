@@ -211,6 +211,7 @@ extension Proposer {
         var record: RootRecord
         /// Promised by a quorum.
         var ballot: Ballot
+        var until: Duration
     }
 
     struct Accepting: Sendable {
@@ -244,8 +245,9 @@ extension Proposer {
 
     var wakeAt: Duration? {
         switch phase {
-        case .idle, .fetching: return nil
+        case .idle: return nil
         case .backingOff(let until): return until
+        case .fetching(let fetching): return fetching.until
         case .preparing(let preparing): return preparing.round.resendAt
         case .accepting(let accepting): return accepting.round.resendAt
         case .holding(let holding):

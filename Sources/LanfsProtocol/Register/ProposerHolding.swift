@@ -21,7 +21,7 @@ extension Proposer {
         switch body {
         case .renew(let ballot), .prepare(let ballot): ballot == holding.next
         case .accept(let record, _): record.ballot == holding.base.ballot
-        case .read, .join, .watch, .sessions, .learn, .release, .admit, .initialize, .recover: false
+        case .read, .join, .leave, .watch, .sessions, .learn, .release, .admit, .initialize, .recover: false
         }
     }
 

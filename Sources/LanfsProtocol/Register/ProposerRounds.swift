@@ -137,7 +137,7 @@ extension Proposer {
         } else if mutants.contains(.fetchesNothing) {
             propose(base.signed(ballot: preparing.ballot, signer), parent: nil, now)
         } else {
-            phase = .fetching(Fetching(record: base, ballot: preparing.ballot))
+            phase = .fetching(Fetching(record: base, ballot: preparing.ballot, until: now + timing.longestRetry))
             effects.append(.fetch(base, for: preparing.ballot))
         }
     }
@@ -160,14 +160,16 @@ extension Proposer {
     private mutating func isChosen(_ accepting: Accepting, wanted: Bool, _ now: Duration) {
         isUnresolved = false
         remember(accepting.record, acknowledgedBy: accepting.round.yes)
-        // While nobody else reads, the next request tells it as well (`chosen`).
-        let learnAt = isSolo(now) && accepting.record.sealedNext == nil ? now + timing.news : nil
+        // While nobody else reads, the next request tells it as well (`chosen`). Where all must agree one that is left alone shows
+        // what it knows to be chosen (``FastRead``), and servers wait to hear of another configuration.
+        let isNews = keepers.quorum == keepers.members.count || accepting.record.config != accepting.parent?.config
+        let learnAt = isSolo(now) && !isNews && accepting.record.sealedNext == nil ? now + timing.news : nil
         if keepers.quorum > 1, learnAt == nil { send(.learn(accepting.record.ballot)) }
         if accepting.parent != nil { effects.append(.committed(accepting.record)) }
         hold(
             accepting.record, next: accepting.next, establish: .accept(accepting.record, next: accepting.next),
             accepting.round, isAnnounced: accepting.parent != nil, isWanted: wanted || accepting.isWanted,
-            learnAt: keepers.quorum > 1 ? learnAt : nil, now)
+            learnAt: learnAt, now)
     }
 
     private mutating func remember(_ record: RootRecord, acknowledgedBy acknowledged: KeeperSet) {
@@ -208,7 +210,9 @@ extension Proposer {
 
     mutating func tick(_ now: Duration, _ random: UInt64) {
         switch phase {
-        case .idle, .fetching: break
+        case .idle: break
+        case .fetching(let fetching):
+            if now >= fetching.until { retreat(from: fetching.ballot, random, now) }
         case .backingOff(let until):
             if now >= until { prepare(now) }
         case .preparing(var preparing):

@@ -190,7 +190,7 @@ extension RegisterRequest {
     fileprivate var bringsRecord: Bool {
         switch body {
         case .accept, .initialize, .recover: true
-        case .read, .join, .watch, .sessions, .prepare, .learn, .renew, .release, .admit: false
+        case .read, .join, .leave, .watch, .sessions, .prepare, .learn, .renew, .release, .admit: false
         }
     }
 }

@@ -350,12 +350,13 @@ extension RegisterWorld {
             note(8, record.sequence)
             try oracle.checkRead(record, from: clients[index].readFloor)
             try checkCloseToOpen(index, record)
-            if !isHealed, random.chance(0.2) {
-                clients[index].quietUntil = now + Int64(random.below(5000)) * Self.millisecond
-            }
             tally[.reads] += 1
             tally.note(.P4)
             clients[index].session = clients[index].read?.session ?? SessionTickets()
+            if !isHealed, random.chance(0.2) {
+                clients[index].quietUntil = now + Int64(random.below(5000)) * Self.millisecond
+                if random.chance(0.5) { leave(index, local) }
+            }
             if !clients[index].holdsLease(now) { tally.note(.L5) }
             clients[index].read = nil
             clients[index].known = record
@@ -372,6 +373,14 @@ extension RegisterWorld {
             (clients[index].readFloor, clients[index].readSince) = (floor, since)
         case .moved: throw Violation("a read was sent to another epoch")
         }
+    }
+
+    /// L4: the session says that it does not read any more.
+    private mutating func leave(_ index: Int, _ local: Duration) {
+        tally[.leaves] += 1
+        clients[index].session = SessionTickets()
+        let request = RegisterRequest(epoch: 1, sender: clients[index].proposer.id, body: .leave)
+        for server in quorum.members { send(index, server, request, read: 0, local) }
     }
 
     /// Invariant 11: what anybody who still holds the lease closed before the read began is in what it shows.

@@ -4,7 +4,7 @@ import TestSupport
 struct Tally: SimulationTally {
     /// In the order in which they are printed.
     enum Kind: Int, CaseIterable {
-        case events, commits, closes, reads, joins, moves, recoveries, uploads, collections, deletions, sweeps, copies, needless, cancels
+        case events, commits, closes, reads, joins, leaves, moves, recoveries, uploads, collections, deletions, sweeps, copies, needless, cancels
         case held, pins, refusals, proofs, drops, reconfigurations, losses, removals
         case lost, duplicated, stalled, cut, partitions, crashes, pauses, flaps, torn, rot, rolledBack, wiped, dead, lies
     }
