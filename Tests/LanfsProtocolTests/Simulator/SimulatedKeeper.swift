@@ -13,8 +13,11 @@ struct SimulatedKeeper {
     var allOnDiskAt: Int64 = 0
     /// At most one journal rots between two recoveries: two at once are more than A5 promises to survive undamaged.
     var rottenJournal: Int?
-    /// Values whose blocks lie in the journals beside the vote for them.
+    /// Values whose blocks lie in the journals beside the vote for them; those on their way there, and when they are; and those
+    /// that a crash may have kept from getting there.
     var blocks: Set<[UInt8]> = []
+    var blocksOnTheirWay: [(contents: [UInt8], until: Int64)] = []
+    var doubtfulBlocks: [[UInt8]] = []
     var isAmnesiac = false
     /// It has said so: it never votes again (A5).
     var hasNoVote = false
@@ -62,9 +65,6 @@ extension RegisterWorld {
         note(1, UInt64(index))
         tally.note(envelope.request, step)
         if case .refused(.held) = step.response?.verdict, before.promised == before.released { tally.note(.L7) }
-        if envelope.hasBlocks, step.response?.verdict == .yes, case .accept(let record, _) = envelope.request.body {
-            keepers[index].blocks.insert(record.contents)
-        }
         var leavesAt = max(now, keepers[index].allOnDiskAt)
         if let state = step.persist {
             var onDiskAt = now
@@ -77,6 +77,12 @@ extension RegisterWorld {
             keepers[index].allOnDiskAt = max(keepers[index].allOnDiskAt, onDiskAt)
             leavesAt = keepers[index].allOnDiskAt
             heap.push(.onDisk(keeper: index, run: keepers[index].run, state), at: leavesAt)
+        }
+        if envelope.hasBlocks, step.response?.verdict == .yes, case .accept(let record, _) = envelope.request.body,
+            keepers[index].blocks.insert(record.contents).inserted
+        {
+            keepers[index].blocksOnTheirWay.removeAll { $0.until <= now }
+            keepers[index].blocksOnTheirWay.append((record.contents, leavesAt))
         }
         if options.mutant == .answerBeforeDisk { leavesAt = now }
         if let response = step.response {
@@ -139,6 +145,8 @@ extension RegisterWorld {
             tally[.crashes] += 1
             if keepers[index].allOnDiskAt > now { tally[.torn] += 1 }
             for journal in 0..<2 { keepers[index].journals[journal].cut(now: now, tears: random.chance(0.5)) }
+            keepers[index].doubtfulBlocks = keepers[index].blocksOnTheirWay.filter { $0.until > now }.map(\.contents)
+            keepers[index].blocksOnTheirWay = []
             let away = random.chance(0.7) ? random.below(50) : random.below(2500)
             push(.restartKeeper(index), in: Int64(away) * Self.millisecond + 1)
         }
@@ -203,6 +211,11 @@ extension RegisterWorld {
         let recovery = KeeperRecovery(scans[0], second)
         note(3, UInt64(index))
         if scans.contains(where: { $0.condition != .clean }) { tally.note(.A5) }
+        // One record has the vote and the blocks.
+        var found: [UInt8]?
+        if case .state(let state) = recovery { found = state.accepted?.contents }
+        for contents in keepers[index].doubtfulBlocks where contents != found { keepers[index].blocks.remove(contents) }
+        keepers[index].doubtfulBlocks = []
         switch recovery {
         case .state(let state) where !state.isAmnesiac:
             // Invariant 12: a keeper never goes back without AMNESIAC.
