@@ -90,7 +90,7 @@ extension Answer<Attributes> {
     /// The kernel takes them as they are: only when it asks for attributes does it drop the pages where the time is another one.
     /// Where another client's change is in these as well it gets a time that is not theirs, and has to ask at once.
     static let changedAttributes = Answer(send: { bridge, request, attributes in
-        guard bridge.operations.hasOldPages(attributes.inode) else { return Answer.attributes.send(bridge, request, attributes) }
+        guard attributes.type == .regular, bridge.operations.hasOldPages(attributes.inode) else { return Answer.attributes.send(bridge, request, attributes) }
         var attributes = attributes
         attributes.modified.seconds &-= 1
         var status = stat(attributes)

@@ -23,8 +23,9 @@ extension Volume {
         }
     }
 
+    /// What is known will do: whoever shows how full disks are asks again and again.
     public func usage() -> Outcome<VolumeUsage> {
-        perform { (state) throws(Pause) in
+        performOnKnown { (state) throws(Pause) in
             let superblock = try state.read { (transaction) throws(Interruption) in try transaction.superblock() }
             return VolumeUsage(capacity: state.room.capacity, free: state.room.left, files: superblock.files)
         }

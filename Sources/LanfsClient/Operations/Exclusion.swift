@@ -15,24 +15,24 @@ extension Volume {
         switch outcome {
         case .failed(let errno): return .failed(errno)
         case .done(let done):
-            guard hasReaders else { return .done(done.value) }
+            guard !register.isSolo else { return .done(done.value) }
             return .later({ await self.saved(done.value, done.contests, undo) }, on: executor)
         case .later(let work, let place):
             return .later({
                 switch await work() {
                 case .failure(let errno): .failure(errno)
-                case .success(let done): self.hasReaders ? await self.saved(done.value, done.contests, undo) : .success(done.value)
+                case .success(let done): self.register.isSolo ? .success(done.value) : await self.saved(done.value, done.contests, undo)
                 }
             }, on: place)
         }
     }
 
-    /// What was done again on another client's root meanwhile, and may have come to something else there, is not known to have been
-    /// done (L6).
+    /// However long that takes: by then another machine may have had the lease, and done the same. What was done again on its root,
+    /// and may have come to something else there, is not known to have been done (L6).
     private func saved<Value: Sendable>(
         _ value: Value, _ contests: Int, _ undo: @Sendable (Value) -> Void
     ) async -> Result<Value, Errno> {
-        let outcome = await patiently(upTo: Self.closePatience, on: executor) { await self.save() } ?? .success(())
+        let outcome = await save()
         let isSame = current { $0.contests } == contests
         if case .success = outcome, isSame { return .success(value) }
         undo(value)

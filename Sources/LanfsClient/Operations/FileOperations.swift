@@ -57,13 +57,12 @@ extension Volume {
         }
     }
 
-    static let closePatience = Duration.seconds(10)
+    private static let closePatience = Duration.seconds(10)
 
     /// L4: others may read, so what is closed or unlocked has to be in a chosen root before that is answered.
     var hasReaders: Bool { !register.isSolo && servers.canAskKeepers(of: current { $0.chain.record }) }
 
-    /// For them. Where it cannot be saved for now that is for fsync(2) to tell: nobody else can write, or read what is newer,
-    /// until then. Who was overtaken by another client hears of it: what was written through the handle is in a copy (L6).
+    /// For them. Where it cannot be saved for now that is for fsync(2) to tell. Who was overtaken by another client hears of it: what was written through the handle is in a copy (L6).
     func savedForReaders(_ handle: Handle) async -> Result<Void, Errno> {
         let outcome = await patiently(upTo: Self.closePatience, on: executor) { await self.save() } ?? .success(())
         if case .success = outcome, current({ $0.handles.isExpired(handle) }) { return .failure(.staleNFSFileHandle) }
@@ -73,6 +72,7 @@ extension Volume {
     /// L4: who opens the file next, on another machine, sees what was written before this returns; where no other session may
     /// read nobody can tell, and nobody waits.
     public func flush(_ handle: Handle, lockOwner: UInt64) -> Outcome<Void> {
+        _ = attention.note()
         let result = attempt { [session = orphanage] (state) throws(Pause) in
             guard let file = state.handles.files[handle] else { throw .failed(.badFileDescriptor) }
             state.noteUse(of: handle, file)
@@ -143,6 +143,7 @@ extension Volume {
         _ handle: Handle, offset: UInt64, appends: Bool, data: UnsafeRawBufferPointer, by caller: Caller
     ) -> Outcome<Int> {
         let count = data.count
+        _ = attention.note()
         let result = attempt { (state) throws(Pause) in
             try state.write(data, through: handle, offset: offset, appends: appends, by: caller)
         }

@@ -138,6 +138,8 @@ extension VolumeState {
     mutating func forget(_ inode: InodeNumber, _ count: UInt64) {
         guard let known = lookups[inode] else { return }
         lookups[inode] = known > count ? known - count : nil
+        // It has no pages of it either.
+        if known <= count { changedElsewhere.forget(inode) }
     }
 
     /// Unsaved data of a file that is gone is of no use to anybody.

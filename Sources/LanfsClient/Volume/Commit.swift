@@ -140,7 +140,9 @@ extension Volume {
             try await settle(carried)
         case .overtaken(let newer):
             // It may have been chosen before that.
-            try await settle(carried)
+            if let last = try open(newer).lastCommit(of: incarnation), last >= prepared.contents.transaction.number {
+                try await settle(carried)
+            }
             let wasHeld = update { state in
                 defer { state.leaseEnd = nil }
                 return state.leaseEnd != nil

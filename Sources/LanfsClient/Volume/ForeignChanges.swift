@@ -18,6 +18,9 @@ struct ForeignChanges {
         for inode in inodes { newest[inode] = last }
     }
 
+    /// The kernel has nothing of it.
+    mutating func forget(_ inode: InodeNumber) { newest[inode] = nil }
+
     /// The kernel has dropped what it had before this change.
     mutating func forget(_ inode: InodeNumber, upTo change: UInt64) {
         if newest[inode] == change { newest[inode] = nil }

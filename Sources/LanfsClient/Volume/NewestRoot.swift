@@ -28,13 +28,14 @@ extension Volume {
                 heard = news.count
                 guard let self, !self.isClosed.load(ordering: .relaxed) else { return }
                 let isIdle = self.attention.isIdle()
-                if isIdle { self.leaveKeepers() }
+                if isIdle, ContinuousClock.now - askedAt > .seconds(10) || !self.attention.isAway { self.leaveKeepers() }
                 // Whoever holds the lease knows the newest root. It asks to stay known as a session (L4).
-                let hasTime = self.register.isHeld || isIdle && self.attention.isAway
-                guard !hasTime || ContinuousClock.now - askedAt > .seconds(10) else { continue }
+                let isMissed = self.isMissed
+                let isAway = isIdle && self.attention.isAway && !isMissed
+                guard !self.register.isHeld && !isAway || ContinuousClock.now - askedAt > .seconds(10) else { continue }
                 askedAt = .now
                 do throws(VolumeError) {
-                    let look = try await self.refreshRoot(within: .seconds(15), asSession: !isIdle || !self.attention.isAway)
+                    let look = try await self.refreshRoot(within: .seconds(15), asSession: !isAway)
                     if look.isNewest { self.outOfReach.store(.max, ordering: .relaxed) }
                     // A commit was left half done, which a new holder completes (P4).
                     if !look.isNewest, !self.options.readOnly, !self.register.isHeld { try await self.acquireLease() }
@@ -45,12 +46,13 @@ extension Volume {
         }
     }
 
-    /// Ends the session at the keepers, unless somebody would miss it there: it has locks, which they would take for those of a
-    /// machine that is gone, or work to be saved.
+    /// It has locks, which others would take for those of a machine that is gone, or work to be saved.
+    private var isMissed: Bool { current { $0.hasUnsavedWork || !$0.locks.held.isEmpty || $0.locks.isWaiting || $0.locks.isListed } }
+
+    /// Ends the session at the keepers, unless somebody would miss it there. Said again now and then: a look that came to nothing may
+    /// have made it known again.
     private func leaveKeepers() {
-        guard !attention.isAway, !register.isHeld, let place = register.place,
-            current({ !$0.hasUnsavedWork && $0.locks.held.isEmpty && !$0.locks.isWaiting && !$0.locks.isListed })
-        else { return }
+        guard !register.isHeld, !isMissed, let place = register.place else { return }
         attention.leave()
         register.queries.leave(place)
     }
@@ -63,11 +65,6 @@ extension Volume {
         let base = current { $0.chain.record }
         guard servers.isReachable else { return RootLook(isNewest: false, isAlone: false) }
         let found = try await register.queries.newest(from: base, asSession: asSession, until: .now + patience)
-        if asSession, found.chosen != nil, attention.isAway {
-            attention.comeBack()
-            // From now on every commit is of interest.
-            watch.news.happened()
-        }
         if let newest = found.chosen, newest.isNewer(than: base) {
             try await leaseLock.withLock { () async throws(VolumeError) in
                 // Whoever got the lease meanwhile has a root at least as new. What was acknowledged here is based on the older
@@ -81,7 +78,13 @@ extension Volume {
         }
         // With unsaved work of an older root, as after a long stop, the lease has yet to decide what becomes of that (L6).
         let known = current { $0.chain.record }
-        return RootLook(isNewest: found.chosen.map { !$0.isNewer(than: known) } ?? false, isAlone: found.isAlone)
+        let isNewest = found.chosen.map { !$0.isNewer(than: known) } ?? false
+        if asSession, isNewest, attention.isAway {
+            attention.comeBack()
+            // From now on every commit is of interest.
+            watch.news.happened()
+        }
+        return RootLook(isNewest: isNewest, isAlone: found.isAlone)
     }
 
     private var canAskKeepers: Bool { servers.canAskKeepers(of: current { $0.chain.record }) }
@@ -128,7 +131,7 @@ extension Volume {
             if let look = await self.lookForNewest() {
                 // From then on nothing has to be asked.
                 if look.isAlone, !self.options.readOnly { Task { try? await self.acquireLease() } }
-            } else {
+            } else if !Task.isCancelled, !self.canAskKeepers {
                 // Not again at each open, until it is in reach or a server comes.
                 self.outOfReach.store(changes, ordering: .relaxed)
             }

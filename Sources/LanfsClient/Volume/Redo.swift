@@ -151,7 +151,7 @@ extension VolumeState {
         for inode in redo.execution.copied { expire(inode) }
         hasDropped = false
         redone += 1
-        if !redo.execution.conflicts.isEmpty { contests += 1 }
+        if redo.execution.isContested { contests += 1 }
         loads += 1
         tellings += 1
         return noteAllForeign()

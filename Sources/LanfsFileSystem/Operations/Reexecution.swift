@@ -28,6 +28,9 @@ public struct Reexecution: Sendable {
     /// A name that they got here was theirs already, by somebody else's doing.
     private var shared: Set<InodeNumber> = []
     public private(set) var conflicts: [Conflict] = []
+    /// Something came to be other than it was acknowledged: whoever still waits for an answer must not be told that it was done.
+    public var isContested: Bool { !conflicts.isEmpty || hasMoot }
+    private var hasMoot = false
     /// Files whose chunks (half-open ranges of them) are to come from the tree they were written to.
     public private(set) var carried: [InodeNumber: [Range<UInt64>]] = [:]
     /// Files of which the whole contents are to become a file of their own, in order.
@@ -52,6 +55,8 @@ public struct Reexecution: Sendable {
         fileprivate var carried: (inode: InodeNumber, chunks: Range<UInt64>)?
         fileprivate var shared: InodeNumber?
         fileprivate var foreign: InodeNumber?
+        /// Somebody else has done it, or away with what it was done to.
+        fileprivate var isMoot = false
     }
 
     /// Does one operation again. It changes nothing here, so that it can be run again when it was interrupted; then `note` it.
@@ -113,6 +118,7 @@ public struct Reexecution: Sendable {
 
     /// Takes in what a step came to.
     public mutating func note(_ step: Step) {
+        if step.isMoot { hasMoot = true }
         if let conflict = step.conflict { conflicts.append(conflict) }
         if let (inode, fate) = step.fate, fates[inode] == nil {
             fates[inode] = fate
@@ -178,12 +184,12 @@ public struct Reexecution: Sendable {
     private func link(
         _ inode: InodeNumber, at place: Place, _ entry: OperationLog.Entry, in transaction: inout Transaction
     ) throws(Interruption) -> Step {
-        if try transaction.find(place)?.inode == inode { return Step(shared: inode) }
+        if try transaction.find(place)?.inode == inode { return Step(shared: inode, isMoot: true) }
         guard let record = try transaction.inodeIfPresent(inode) else {
             // It was deleted elsewhere; whoever gave it one more name wanted to keep it.
-            return Step(fate: (inode, .copied))
+            return Step(fate: (inode, .copied), isMoot: true)
         }
-        guard try isKept(record, in: transaction) else { return Step(fate: (inode, .copied)) }
+        guard try isKept(record, in: transaction) else { return Step(fate: (inode, .copied), isMoot: true) }
         let free = try freePlace(at: place, in: transaction)
         let isDone = try whole(&transaction) { (transaction) throws(Interruption) in
             _ = try transaction.link(inode, to: free.name, in: free.parent, by: entry.caller, incarnation: session)
@@ -199,7 +205,7 @@ public struct Reexecution: Sendable {
         _ place: Place, _ found: Found, _ entry: OperationLog.Entry, in transaction: inout Transaction,
         _ body: (inout Transaction) throws(Interruption) -> Void
     ) throws(Interruption) -> Step {
-        guard let now = try transaction.find(place), now.inode == found.inode else { return Step() }
+        guard let now = try transaction.find(place), now.inode == found.inode else { return Step(isMoot: true) }
         if case .unlink = entry.operation, isNewer(now, than: found) { return Step(conflict: .kept(place)) }
         return try whole(&transaction, body) ? done(entry, entry.operation) : Step(conflict: .kept(place))
     }
@@ -209,10 +215,10 @@ public struct Reexecution: Sendable {
         _ entry: OperationLog.Entry, in transaction: inout Transaction, _ isOpen: (InodeNumber) -> Bool
     ) throws(Interruption) -> Step {
         guard let here = try transaction.find(source), here.inode == moved.inode else {
-            if try transaction.find(target)?.inode == moved.inode { return Step() }
+            if try transaction.find(target)?.inode == moved.inode { return Step(isMoot: true) }
             // Moved elsewhere by somebody: first come. Deleted: whoever moved it wanted to keep it.
             guard let record = try transaction.inodeIfPresent(moved.inode), record.attributes.linkCount > 0 else {
-                return Step(fate: (moved.inode, .copied))
+                return Step(fate: (moved.inode, .copied), isMoot: true)
             }
             return Step(conflict: .kept(target))
         }
