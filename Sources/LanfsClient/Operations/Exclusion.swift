@@ -15,13 +15,13 @@ extension Volume {
         switch outcome {
         case .failed(let errno): return .failed(errno)
         case .done(let done):
-            guard !register.isSolo else { return .done(done.value) }
+            guard hasReaders else { return .done(done.value) }
             return .later({ await self.saved(done.value, done.contests, undo) }, on: executor)
         case .later(let work, let place):
             return .later({
                 switch await work() {
                 case .failure(let errno): .failure(errno)
-                case .success(let done): self.register.isSolo ? .success(done.value) : await self.saved(done.value, done.contests, undo)
+                case .success(let done): self.hasReaders ? await self.saved(done.value, done.contests, undo) : .success(done.value)
                 }
             }, on: place)
         }

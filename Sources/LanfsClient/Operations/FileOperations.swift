@@ -57,14 +57,13 @@ extension Volume {
         }
     }
 
-    private static let closePatience = Duration.seconds(10)
+    /// L4: others may read, or could soon as far as one knows, so what is closed or unlocked has to be in a chosen root before that
+    /// is answered: however long that takes, for their leases do not wait.
+    var hasReaders: Bool { !register.isSolo }
 
-    /// L4: others may read, so what is closed or unlocked has to be in a chosen root before that is answered.
-    var hasReaders: Bool { !register.isSolo && servers.canAskKeepers(of: current { $0.chain.record }) }
-
-    /// For them. Where it cannot be saved for now that is for fsync(2) to tell. Who was overtaken by another client hears of it: what was written through the handle is in a copy (L6).
+    /// For them. Who was overtaken by another client hears of it: what was written through the handle is in a copy (L6).
     func savedForReaders(_ handle: Handle) async -> Result<Void, Errno> {
-        let outcome = await patiently(upTo: Self.closePatience, on: executor) { await self.save() } ?? .success(())
+        let outcome = await save()
         if case .success = outcome, current({ $0.handles.isExpired(handle) }) { return .failure(.staleNFSFileHandle) }
         return outcome
     }
