@@ -29,6 +29,9 @@ final class Lan {
     var client: Host { clients[0] }
     private let bridge: Child
     private let namespaces: [Child]
+    /// Of the bridge's namespace, and of each host's.
+    private let bridgeShell: NamespaceShell
+    private let shells: [NamespaceShell]
 
     static let canBeMade: Bool = {
         guard Machine.canMount, geteuid() == 0 else {
@@ -73,6 +76,8 @@ final class Lan {
             let hosts = try namespaces.enumerated().map { try Host(limit: limit, place: Self.place($0, $1)) }
             (self.clients, self.servers) = (Array(hosts.prefix(clients)), Array(hosts.dropFirst(clients)))
             (self.bridge, self.namespaces) = (bridge, namespaces)
+            bridgeShell = try NamespaceShell(Self.enter(bridge))
+            shells = try namespaces.map { try NamespaceShell(Self.enter($0)) }
         } catch {
             for namespace in namespaces + [bridge] { namespace.killGroup() }
             throw error
@@ -125,13 +130,14 @@ final class Lan {
             case .slow: ("tbf rate 4mbit burst 16kb latency 400ms", "tbf rate 4mbit burst 16kb latency 400ms")
             }
         let (host, port) = ("eth0", "port\(number)")
-        try Self.script(in: namespaces[number], queue(sends).replacing("DEVICE", with: host))
-        try Self.script(in: bridge, queue(hears).replacing("DEVICE", with: port))
+        try shells[number].run(queue(sends).replacing("DEVICE", with: host))
+        try bridgeShell.run(queue(hears).replacing("DEVICE", with: port))
     }
 
     fileprivate func cleanUp() {
         for client in clients { client.cleanUp() }
         for server in servers { server.cleanUp() }
+        for shell in shells + [bridgeShell] { shell.end() }
         for namespace in namespaces + [bridge] { try? namespace.killAndWait() }
     }
 
@@ -139,6 +145,40 @@ final class Lan {
         var text = clients.map(\.logs).joined()
         for (number, server) in servers.enumerated() { text += "\n== server \(number) \(server.logs)" }
         return text
+    }
+}
+
+/// A shell in a namespace that is there before anything is mounted. A process that is started later has copies of all open files, and
+/// closes them before it begins: on a client that is cut off that waits until the link is whole again, which it was to see to.
+private final class NamespaceShell {
+    private let folder: String
+    private let child: Child
+    private var count = 0
+
+    init(_ enter: [String]) throws {
+        var template = Array("/tmp/lanfs-shell-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw Failure("no folder for a shell: \(errno)") }
+        folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        try check(mkfifo(folder + "/scripts", 0o600))
+        // Open for both, it waits for no writer and never ends.
+        let loop = "exec 3<> \(folder)/scripts; while read -r n <&3; do sh -e \(folder)/$n; echo $? > \(folder)/$n.new; mv \(folder)/$n.new \(folder)/$n.done; done"
+        child = try Child(
+            enter + ["sh", "-c", loop], environment: ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], output: "/dev/null", errors: "/dev/null")
+    }
+
+    func run(_ text: String) throws {
+        count += 1
+        let script = "\(folder)/\(count)"
+        try writeFile(script, Array(text.utf8))
+        try withFile(folder + "/scripts", O_WRONLY) { try writeAll($0, Array("\(count)\n".utf8)[...]) }
+        let isDone = eventually(.seconds(20)) { access(script + ".done", F_OK) == 0 }
+        guard isDone, try contents(script + ".done") == Array("0\n".utf8) else { throw Failure("this failed: \(text)") }
+    }
+
+    func end() {
+        child.killGroup()
+        for name in (try? names(in: folder)) ?? [] { unlink(folder + "/" + String(decoding: name, as: UTF8.self)) }
+        rmdir(folder)
     }
 }
 
