@@ -17,7 +17,9 @@ extension BlockPool {
     func carriable(to keepers: Keepers) -> [BlockID] {
         let placement = servers.placement
         let voters = placement.voters
-        guard voters.count > 1, Set(voters.map(\.server)) == Set(keepers.members), voters.allSatisfy(\.isWilling) else { return [] }
+        guard voters.count > 1, Set(voters.map(\.server)) == Set(keepers.members), voters.allSatisfy(\.isWilling) else {
+            return []
+        }
         forgetStored(placement)
         return state.withLock { state in
             guard state.uploads.count <= RootContents.carriedLimit, state.bytes <= Limits.carriedSize,

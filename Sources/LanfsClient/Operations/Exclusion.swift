@@ -18,12 +18,14 @@ extension Volume {
             guard hasReaders else { return .done(done.value) }
             return .later({ await self.saved(done.value, done.contests, undo) }, on: executor)
         case .later(let work, let place):
-            return .later({
-                switch await work() {
-                case .failure(let errno): .failure(errno)
-                case .success(let done): self.hasReaders ? await self.saved(done.value, done.contests, undo) : .success(done.value)
-                }
-            }, on: place)
+            return .later(
+                {
+                    switch await work() {
+                    case .failure(let errno): .failure(errno)
+                    case .success(let done):
+                        self.hasReaders ? await self.saved(done.value, done.contests, undo) : .success(done.value)
+                    }
+                }, on: place)
         }
     }
 
