@@ -38,7 +38,6 @@ extension Answer<[ListedEntry]> {
                     var parameters = fuse_entry_param()
                     if let attributes = entry.attributes {
                         parameters = bridge.entry(attributes)
-                        parameters.entry_timeout = bridge.policy.listed.inSeconds
                     } else {
                         // Inode zero: listed only, not looked up.
                         parameters.attr.st_ino = ino_t(entry.entry.inode)

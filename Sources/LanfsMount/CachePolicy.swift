@@ -2,8 +2,6 @@
 public struct CachePolicy: Equatable, Sendable {
     /// How long a name is known to lead to its inode.
     public var entries: Duration
-    /// The same of names that were listed: whoever lists a folder looks at all that is in it next.
-    public var listed: Duration
     /// How long attributes stay true.
     public var attributes: Duration
     /// How long a missing name stays missing. Zero unless nobody else can make it (protocol.md section 7).
@@ -11,13 +9,10 @@ public struct CachePolicy: Equatable, Sendable {
     /// Whether the kernel may keep directory listings between opens.
     public var listings: Bool
 
-    /// - Parameter listed: as `entries` unless given.
     public init(
-        entries: Duration, listed: Duration? = nil, attributes: Duration, missingEntries: Duration = .zero,
-        listings: Bool = false
+        entries: Duration, attributes: Duration, missingEntries: Duration = .zero, listings: Bool = false
     ) {
         self.entries = entries
-        self.listed = listed ?? entries
         self.attributes = attributes
         self.missingEntries = missingEntries
         self.listings = listings
@@ -27,7 +22,7 @@ public struct CachePolicy: Equatable, Sendable {
     public static let solo = CachePolicy(entries: .seconds(3600), attributes: .seconds(3600), listings: true)
     /// Others may write: names are not called back (see `MountSession.expire`), so they are valid for less than anybody notices;
     /// attributes are.
-    public static let shared = CachePolicy(entries: .milliseconds(50), listed: .seconds(1), attributes: .seconds(1))
+    public static let shared = CachePolicy(entries: .milliseconds(50), attributes: .seconds(1))
 }
 
 extension Duration {

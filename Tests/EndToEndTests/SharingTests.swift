@@ -47,6 +47,24 @@ struct SharingTests {
         }
     }
 
+    /// A listing tells the kernel of names as looking them up does.
+    @Test("names that were listed a moment ago are soon what another machine makes of them")
+    func renamedWhileListed() throws {
+        try onTwoMounts { first, second in
+            // Both have written: each knows that it is not alone.
+            try writeFile(first("0"), [1], sync: true)
+            try writeFile(second("0"), [2], sync: true)
+            for round in 0..<10 {
+                try #require(eventually(.seconds(5)) { (try? names(in: second(""))) == [Array("\(round)".utf8)] })
+                try check(rename(first("\(round)"), first("\(round + 1)")))
+                try #require(
+                    eventually(.milliseconds(700), every: 1000) {
+                        access(second("\(round)"), F_OK) != 0 && access(second("\(round + 1)"), F_OK) == 0
+                    }, "round \(round)")
+            }
+        }
+    }
+
     /// The kernel takes the answer to a change of attributes as it is, and the time in it as that of the pages it has.
     @Test("what another rewrites in place reaches whoever has the file open, also where its mode is changed in between")
     func openMeanwhile() throws {

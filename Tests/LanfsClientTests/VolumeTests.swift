@@ -6,6 +6,7 @@ import LanfsProtocol
 import LanfsServer
 import Logging
 import NIOPosix
+import Synchronization
 import SystemPackage
 import Testing
 
@@ -257,6 +258,22 @@ func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeed
         #expect(try await first.contents(of: "from-second") == pattern(6))
         _ = try await first.close()
         _ = try await second.close()
+        await server.stop()
+    }
+
+    /// A reader on a busy volume is told a million times a day: an earlier one took longer with each, until its stack was full.
+    @Test func `tells of other clients' changes as easily the hundred-thousandth time as the first`() async throws {
+        let laboratory = Laboratory()
+        let server = try await laboratory.startServer()
+        let volume = try await laboratory.open(at: server, create: true)
+        let count = Atomic<Int>(0)
+        volume.tellOfForeignChanges { _ in count.add(1, ordering: .relaxed) }
+        for _ in 0..<100_000 {
+            volume.update { $0.tellings += 1 }
+            volume.tell([rootInode])
+        }
+        #expect(count.load(ordering: .relaxed) == 100_000)
+        _ = try await volume.close()
         await server.stop()
     }
 }

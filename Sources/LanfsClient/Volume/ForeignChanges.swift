@@ -27,6 +27,12 @@ struct ForeignChanges {
     }
 }
 
+/// Who hears of them. A struct of its own: a closure that is the value of a `Mutex` itself is passed to `withLock` in another
+/// form and wrapped once more on its way back, whenever it is looked at, until calling it takes minutes and then the stack.
+struct ForeignChangesListener {
+    var tell: (@Sendable (InodeNumber) -> Void)?
+}
+
 extension VolumeState {
     /// Until the kernel is known to have heard it, each open says that the pages are old ones: an answer may reach nobody, and
     /// of two opens at one time the other may be the first to read.

@@ -160,8 +160,8 @@ extension Volume {
 
     func tell(_ changes: Set<InodeNumber>) {
         defer { update { $0.tellings -= 1 } }
-        guard !changes.isEmpty, let listener = foreignChangesListener.withLock({ $0 }) else { return }
-        for change in changes { listener(change) }
+        guard !changes.isEmpty, let tell = foreignChangesListener.withLock({ $0.tell }) else { return }
+        for change in changes { tell(change) }
     }
 
     private func chain(

@@ -26,7 +26,7 @@ public final class Volume: Sendable {
     let log: Logger
 
     private let state: Mutex<VolumeState>
-    let foreignChangesListener = Mutex<(@Sendable (InodeNumber) -> Void)?>(nil)
+    let foreignChangesListener = Mutex(ForeignChangesListener())
     let committer = Committer()
     let sealer = Sealer()
     let fetcher = FrameFetcher()
@@ -73,7 +73,7 @@ public final class Volume: Sendable {
 
     /// Who hears of what other clients changed, once it reads as they left it; one, which must not block.
     public func tellOfForeignChanges(_ listener: @escaping @Sendable (InodeNumber) -> Void) {
-        foreignChangesListener.withLock { $0 = listener }
+        foreignChangesListener.withLock { $0.tell = listener }
     }
 
     /// Runs `body` on memory. Work that it asked for (sealing full groups) starts once the lock is free.

@@ -61,6 +61,8 @@ public struct RepairPlan: Sendable {
     private var flights: [Flight] = []
     private var scan: RepairScan?
     private var isListing = false
+    /// Gone since the page that is gone through was asked for, which may still name them.
+    private var goneSinceListing: Set<BlockID> = []
     private var cursor: BlockID?
     /// Going once more through blocks for which the queue had no room, until it is full again.
     private var isResuming = false
@@ -194,6 +196,7 @@ public struct RepairPlan: Sendable {
     public mutating func withdraw(_ block: BlockID) -> [Effect] {
         queue.remove(block)
         later.remove(block)
+        if isListing || scan != nil { goneSinceListing.insert(block) }
         let gone = flights.filter { $0.entry.block == block }
         flights.removeAll { $0.entry.block == block }
         return gone.map { .cancel(block, to: $0.target) }
@@ -203,6 +206,7 @@ public struct RepairPlan: Sendable {
 
     private mutating func list() -> Effect {
         isListing = true
+        goneSinceListing = []
         return .list(after: cursor, limit: min(max(1, options.pageSize), HoldingsQuery.limit))
     }
 
@@ -234,7 +238,7 @@ public struct RepairPlan: Sendable {
 
     private mutating func judge(_ stored: StoredBlock, _ index: Int, _ page: RepairScan, _ now: Duration) {
         let block = stored.block
-        guard !flights.contains(where: { $0.entry.block == block }) else { return }
+        guard !goneSinceListing.contains(block), !flights.contains(where: { $0.entry.block == block }) else { return }
         var holders = [view.server]
         var without: [ServerID] = []
         for (member, answer) in page.answers {

@@ -32,6 +32,8 @@ enum Main {
         case "create": try SmallFiles(&arguments).create()
         case "read-small": try SmallFiles(&arguments).read()
         case "delete": try SmallFiles(&arguments).delete()
+        case "seeing": try Seeing(&arguments).wait()
+        case "turns": try Turns(&arguments).take()
         case "tree": try SourceTree(&arguments).make()
         case "sync": try Syncing.run(&arguments)
         case "spawn": try Spawning.run(&arguments)

@@ -167,8 +167,10 @@ extension RepairWorld {
             }
             phase = .collecting(step + 1)
         case .shedding:
-            guard try isReplicated(), hasNoSurplus() else {
-                guard now < deadline else { throw Violation("surplus copies are left, or live blocks lack copies") }
+            guard try isReplicated(), hasNoSurplus(), hasNothingToCopy() else {
+                guard now < deadline else {
+                    throw Violation("surplus copies are left, live blocks lack copies, or somebody means to make more")
+                }
                 return
             }
             isOver = true
@@ -197,6 +199,12 @@ extension RepairWorld {
                 throw Violation("after two collections, server \(server) still holds garbage")
             }
         }
+    }
+
+    /// A liar's blocks are missing for ever.
+    private func hasNothingToCopy() -> Bool {
+        servers.contains(where: \.isLiar)
+            || servers.indices.allSatisfy { !isMember($0) || servers[$0].isDead || servers[$0].plan.waiting == 0 }
     }
 
     /// A liar proves nothing, so what others hold in its place stays; so do a draining server's blocks.

@@ -54,6 +54,32 @@ struct RepairPlanTests {
         #expect(pass(&plan, stored, now: .seconds(700), holders: holders) == [.copy(block, to: ranking[1])])
     }
 
+    @Test("a block that is deleted while the others are asked about it is nobody's to copy, now or when the turn would come")
+    func deletedMeanwhile() {
+        let block = fixture.blocks[0]
+        let ranking = fixture.ranking(block)
+        // While the page is read, and while the others are asked.
+        for isAsked in [false, true] {
+            var plan = RepairPlan(view: fixture.view(ranking[2]), now: .zero)
+            _ = plan.tick(now: .seconds(1))
+            if !isAsked { #expect(plan.withdraw(block).isEmpty) }
+            let questions = plan.listed([fixture.stored(block)], now: .seconds(1))
+            if isAsked { #expect(plan.withdraw(block).isEmpty) }
+            for case .ask(let member, let query) in questions {
+                let answer = HoldingsAnswer(page: query.page, held: [member == ranking[0]])
+                for case .list in plan.answered(answer, from: member, now: .seconds(2)) {
+                    #expect(plan.listed([], now: .seconds(2)).isEmpty)
+                }
+            }
+            #expect(pass(&plan, [], now: .seconds(700)) { _ in [] }.isEmpty)
+            #expect(plan.waiting == 0)
+            // It came back.
+            let stored = [fixture.stored(block)]
+            #expect(pass(&plan, stored, now: .seconds(5000)) { _ in [ranking[0]] }.isEmpty)
+            #expect(pass(&plan, stored, now: .seconds(5700)) { _ in [ranking[0]] } == [.copy(block, to: ranking[1])])
+        }
+    }
+
     @Test("neither copies to a suspect nor replaces it, and does not take the silent for holders or targets")
     func waitsForSuspects() {
         let block = fixture.blocks[0]

@@ -35,6 +35,8 @@ struct RepairWorld {
         case dropsAtOnce
         /// The bucket is always full.
         case ignoresRate
+        /// What was deleted is to be copied for ever.
+        case copiesDeleted
         /// B6: a lost server is taken off the list although blocks lack copies.
         case removesUnproven
         /// B6: what was proven for one config counts for the next.

@@ -334,7 +334,7 @@ extension RepairWorld {
     }
 
     private mutating func withdraw(_ block: BlockID, _ server: Int) {
-        counts[.cancels] += servers[server].plan.withdraw(block).count
+        if mutant != .copiesDeleted { counts[.cancels] += servers[server].plan.withdraw(block).count }
         servers[server].drop.withdraw(block)
     }
 
