@@ -81,15 +81,15 @@ let package = Package(
 
         // What simulations share: seeds, and running many.
         .target(name: "TestSupport", path: "Tests/Support", swiftSettings: swift + optimized),
-        .testTarget(name: "LanfsCryptoTests", dependencies: ["LanfsCrypto"], swiftSettings: swift),
+        .testTarget(name: "LanfsCryptoTests", dependencies: ["LanfsCrypto", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "LanfsLocalTests", dependencies: ["LanfsLocal", system], swiftSettings: swift),
         .testTarget(
             name: "LanfsProtocolTests", dependencies: ["LanfsProtocol", "TestSupport"], swiftSettings: swift + optimized),
-        .testTarget(name: "LanfsTreeTests", dependencies: ["LanfsTree", system], swiftSettings: swift),
+        .testTarget(name: "LanfsTreeTests", dependencies: ["LanfsTree", "TestSupport", system], swiftSettings: swift),
         .testTarget(name: "LanfsFileSystemTests", dependencies: ["LanfsFileSystem", "TestSupport"], swiftSettings: swift),
-        .testTarget(name: "LanfsStoreTests", dependencies: ["CLinux", "LanfsStore"], swiftSettings: swift),
-        .testTarget(name: "LanfsNetworkTests", dependencies: ["LanfsNetwork"], swiftSettings: swift),
-        .testTarget(name: "LanfsServerTests", dependencies: ["LanfsServer"], swiftSettings: swift),
+        .testTarget(name: "LanfsStoreTests", dependencies: ["CLinux", "LanfsStore", "TestSupport"], swiftSettings: swift),
+        .testTarget(name: "LanfsNetworkTests", dependencies: ["LanfsNetwork", "TestSupport"], swiftSettings: swift),
+        .testTarget(name: "LanfsServerTests", dependencies: ["LanfsServer", "TestSupport"], swiftSettings: swift),
         .testTarget(
             name: "LanfsClientTests", dependencies: ["LanfsClient", "LanfsServer", "TestSupport", log, system] + nio,
             swiftSettings: swift),
@@ -97,9 +97,9 @@ let package = Package(
         .executableTarget(
             name: "MountFixture", dependencies: ["LanfsMount"], path: "Tests/MountFixture", swiftSettings: swift),
         .testTarget(name: "LanfsMountTests", dependencies: ["LanfsMount", "MountFixture"], swiftSettings: swift),
-        .testTarget(name: "lanfsTests", dependencies: ["lanfs"], swiftSettings: swift),
+        .testTarget(name: "lanfsTests", dependencies: ["lanfs", "TestSupport"], swiftSettings: swift),
         // They compare many gigabytes.
-        .testTarget(name: "EndToEndTests", dependencies: [system], swiftSettings: swift + optimized),
+        .testTarget(name: "EndToEndTests", dependencies: ["TestSupport", system], swiftSettings: swift + optimized),
     ]
 )
 

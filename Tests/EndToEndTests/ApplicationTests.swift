@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 import Testing
 
 @Suite("Ordinary programs on a mounted volume", .serialized, .enabled(if: Machine.canMount))

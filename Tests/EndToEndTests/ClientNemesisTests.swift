@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 import Testing
 
 /// What happens to the clients of a volume, or to a keeper, while all of them work.

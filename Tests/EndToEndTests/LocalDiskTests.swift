@@ -1,5 +1,6 @@
 import Glibc
 import SystemPackage
+import TestSupport
 import Testing
 
 @Suite("What a local disk does, down to the details", .serialized, .enabled(if: Machine.canMount))

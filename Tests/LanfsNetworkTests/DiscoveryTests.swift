@@ -2,6 +2,7 @@ import LanfsProtocol
 import NIOCore
 import NIOPosix
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import LanfsNetwork
@@ -114,7 +115,7 @@ struct DiscoveryTests {
                 }
             }
             .bind(host: "127.0.0.1", port: 0).get()
-        var random = SplitMix64(state: 3)
+        var random = SplitMix64(seed: 3)
         for _ in 0..<100 {
             let garbage = ByteBuffer(bytes: random.bytes(Int.random(in: 0...400, using: &random)))
             channel.writeAndFlush(AddressedEnvelope(remoteAddress: target, data: garbage), promise: nil)

@@ -1,6 +1,7 @@
 import LanfsCrypto
 import LanfsProtocol
 import NIOCore
+import TestSupport
 import Testing
 
 @testable import LanfsNetwork
@@ -79,7 +80,7 @@ struct FrameTests {
         arguments: [1, 2, 3, 17, 64, 1_000, 65_536, Int.max], [0, 1, 4_095, 4_096, 70_000])
     func chunks(chunk: Int, size: Int) throws {
         guard chunk > 3 || size < 5_000 else { return }
-        var random = SplitMix64(state: 42)
+        var random = SplitMix64(seed: 42)
         let payload = random.bytes(size)
         let requests = [(Request.status, []), (put(size), payload), (.flush(expecting: []), []), (put(size), payload), (.status, [])]
         let (wire, _) = try Wire.of(requests)
@@ -203,7 +204,7 @@ struct FrameTests {
     @Test("authentic nonsense never traps")
     func fuzzInside() throws {
         let seed = UInt64.random(in: 0...UInt64.max)
-        var random = SplitMix64(state: seed)
+        var random = SplitMix64(seed: seed)
         for _ in 0..<2_000 {
             let wire = Wire()
             var encoder = FrameEncoder(key: wire.key, handshakeHash: wire.hash)
@@ -224,7 +225,7 @@ struct FrameTests {
     @Test("bytes changed, inserted and removed at random never trap")
     func fuzzOutside() throws {
         let seed = UInt64.random(in: 0...UInt64.max)
-        var random = SplitMix64(state: seed)
+        var random = SplitMix64(seed: seed)
         let requests = [(Request.status, []), (put(200), random.bytes(200)), (.flush(expecting: []), []), (.list(after: nil), [])]
         for _ in 0..<2_000 {
             let (wire, _) = try Wire.of(requests)

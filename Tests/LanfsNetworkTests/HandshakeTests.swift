@@ -1,6 +1,7 @@
 import LanfsCrypto
 import LanfsProtocol
 import NIOCore
+import TestSupport
 import Testing
 
 @testable import LanfsNetwork
@@ -167,9 +168,9 @@ struct HandshakeTests {
     @Test("garbage never traps and never gives a session")
     func fuzz() throws {
         let seed = UInt64.random(in: 0...UInt64.max)
-        var random = SplitMix64(state: seed)
+        var random = SplitMix64(seed: seed)
         for round in 0..<2_000 {
-            let prologue = round % 3 == 0 ? [] : HandshakeWire.magic + [1, UInt8.random(in: 1...2, using: &random)]
+            let prologue = round % 3 == 0 ? [] : HandshakeWire.magic + [HandshakeWire.version, UInt8.random(in: 1...2, using: &random)]
             let body = random.bytes(Int.random(in: 0...300, using: &random))
             let length = round % 2 == 0 ? [0, UInt8.random(in: 0...255, using: &random)] : []
             var input = ByteBuffer(bytes: prologue + length + body)

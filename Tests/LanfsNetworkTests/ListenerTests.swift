@@ -1,6 +1,7 @@
 import LanfsCrypto
 import LanfsProtocol
 import NIOCore
+import TestSupport
 import Testing
 
 @testable import LanfsNetwork
@@ -181,7 +182,7 @@ struct ListenerTests {
     @Test("garbage from strangers is closed and leaves nothing behind")
     func garbage() async throws {
         let seed = UInt64.random(in: 0...UInt64.max)
-        var random = SplitMix64(state: seed)
+        var random = SplitMix64(seed: seed)
         let server = try await TestServer(timeouts: short())
         var strangers: [RawClient] = []
         for round in 0..<40 {

@@ -5,22 +5,9 @@ import Logging
 import NIOCore
 import NIOPosix
 import Synchronization
+import TestSupport
 
 @testable import LanfsNetwork
-
-struct SplitMix64: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
-
-    mutating func bytes(_ count: Int) -> [UInt8] { (0..<count).map { _ in UInt8.random(in: 0...255, using: &self) } }
-}
 
 let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
 let quiet: Logger = {
@@ -54,7 +41,7 @@ final class TestPairings: Pairings {
 
 /// The block that the test server claims to hold for every id.
 private let patternBlock: ByteBuffer = {
-    var random = SplitMix64(state: 1)
+    var random = SplitMix64(seed: 1)
     var buffer = ByteBuffer()
     for _ in 0..<(Limits.blockSize + 4096) / 8 { buffer.writeInteger(random.next()) }
     return buffer

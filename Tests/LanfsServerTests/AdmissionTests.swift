@@ -3,6 +3,7 @@ import LanfsNetwork
 import LanfsProtocol
 import NIOCore
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import LanfsServer

@@ -1,6 +1,7 @@
 import LanfsCrypto
 import LanfsProtocol
 import NIOCore
+import TestSupport
 import Testing
 
 @testable import LanfsServer

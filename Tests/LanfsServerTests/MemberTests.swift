@@ -6,6 +6,7 @@ import LanfsProtocol
 import NIOCore
 import NIOPosix
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import LanfsServer

@@ -1,6 +1,7 @@
 import LanfsCrypto
 import LanfsStore
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import LanfsProtocol

@@ -1,4 +1,5 @@
 import LanfsProtocol
+import TestSupport
 import Testing
 
 @testable import LanfsStore
@@ -18,7 +19,7 @@ struct BlockIndexTests {
 
     @Test("does what a dictionary does, in id order", arguments: [1, 2, 3] as [UInt64])
     func matchesDictionary(seed: UInt64) {
-        var generator = SplitMix64(seed)
+        var generator = SplitMix64(seed: seed)
         let index = BlockIndex()
         var model: [BlockID: UInt64] = [:]
         var known: [BlockID] = []
@@ -58,7 +59,7 @@ struct BlockIndexTests {
 
     @Test("takes at most 64 bytes a block, at every size")
     func memory() {
-        var generator = SplitMix64(9)
+        var generator = SplitMix64(seed: 9)
         let index = BlockIndex()
         for count in 1...140_000 {
             index.insert(entry(id(&generator), 1))

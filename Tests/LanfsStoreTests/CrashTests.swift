@@ -1,6 +1,7 @@
 import Glibc
 import LanfsProtocol
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import LanfsStore
@@ -81,7 +82,7 @@ struct CrashTests {
 
     @Test("any flipped bit in any file loses at most the block it is in", arguments: 1...40 as ClosedRange<UInt64>)
     func bitFlips(seed: UInt64) throws {
-        var generator = SplitMix64(seed)
+        var generator = SplitMix64(seed: seed)
         let folder = try TemporaryFolder()
         let (flushed, _) = try prepare(folder.path)
         if seed % 2 == 0 { try open(folder.path).close() }

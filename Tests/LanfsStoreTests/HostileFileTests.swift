@@ -1,5 +1,6 @@
 import LanfsProtocol
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import LanfsStore
@@ -10,7 +11,7 @@ struct HostileFileTests {
         "random damage to any files never traps, and no block is ever served with wrong bytes after a scrub",
         arguments: 1...60 as ClosedRange<UInt64>)
     func damagedStore(seed: UInt64) throws {
-        var generator = SplitMix64(seed)
+        var generator = SplitMix64(seed: seed)
         let folder = try TemporaryFolder("fuzz")
         var options = BlockStore.Options()
         options.segmentSize = 2 << 20
@@ -55,7 +56,7 @@ struct HostileFileTests {
 
     @Test("decoders refuse random bytes, and bytes that lie about lengths", arguments: 1...20 as ClosedRange<UInt64>)
     func decoders(seed: UInt64) throws {
-        var generator = SplitMix64(seed)
+        var generator = SplitMix64(seed: seed)
         // A hash that agrees with everything lets every other check be reached.
         let agreeable: BlockHash = { _ in .zero }
         for _ in 0..<400 {

@@ -3,6 +3,7 @@ import Glibc
 import LanfsProtocol
 import Synchronization
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import LanfsStore
@@ -133,7 +134,7 @@ struct KeeperJournalTests {
         "crash after crash: torn pages of an earlier append never pass for those of a later one",
         arguments: 1...4 as ClosedRange<UInt64>)
     func tornAgainAndAgain(seed: UInt64) throws {
-        var generator = SplitMix64(seed)
+        var generator = SplitMix64(seed: seed)
         let pair = try Pair()
         var acknowledged = KeeperJournal.Recovery.empty
         for round in 0..<40 {
@@ -510,7 +511,7 @@ struct KeeperJournalTests {
         "random damage never traps, and never shows anything but a state that was written",
         arguments: 1...60 as ClosedRange<UInt64>)
     func fuzz(seed: UInt64) throws {
-        var generator = SplitMix64(seed)
+        var generator = SplitMix64(seed: seed)
         let pair = try Pair()
         let journal = try pair.open()
         let count = Int.random(in: 0...200, using: &generator)

@@ -1,6 +1,7 @@
 import Glibc
 import LanfsProtocol
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import LanfsStore
@@ -49,7 +50,7 @@ struct KillTests {
     @Test("everything flushed is back, round after round", .enabled(if: childFolder() == nil))
     func kill() throws {
         let folder = try TemporaryFolder("kill")
-        var generator = SplitMix64(42)
+        var generator = SplitMix64(seed: 42)
         var before: UInt64 = 0
         for round in 0..<6 {
             let child = try spawn(folder.path)

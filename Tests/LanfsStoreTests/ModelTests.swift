@@ -1,5 +1,6 @@
 import LanfsProtocol
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import LanfsStore
@@ -24,7 +25,7 @@ struct ModelTests {
         "whatever happens, also across restarts and crashes, nothing is lost and nothing lives for ever",
         arguments: 1...12 as ClosedRange<UInt64>)
     func random(seed: UInt64) throws {
-        var generator = SplitMix64(seed)
+        var generator = SplitMix64(seed: seed)
         let folder = try TemporaryFolder()
         let clock = TestClock()
         var options = BlockStore.Options()

@@ -3,6 +3,7 @@ import LanfsProtocol
 import Logging
 import Synchronization
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import LanfsStore
@@ -31,20 +32,6 @@ let testHash: BlockHash = { bytes in
     return BlockID(
         word0: finish(0x9e37_79b9_7f4a_7c15), word1: finish(0xbf58_476d_1ce4_e5b9),
         word2: finish(0x94d0_49bb_1331_11eb), word3: finish(0x2545_f491_4f6c_dd1d))
-}
-
-struct SplitMix64: RandomNumberGenerator {
-    var state: UInt64
-
-    init(_ seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-        return mixed ^ (mixed >> 31)
-    }
 }
 
 let testVolume = VolumeID(word0: 1, word1: 2, word2: 3, word3: 4)
@@ -128,7 +115,7 @@ struct TestBlock {
     let id: BlockID
 
     init(_ number: UInt64, size: Int) {
-        var generator = SplitMix64(number &* 7919 &+ UInt64(size))
+        var generator = SplitMix64(seed: number &* 7919 &+ UInt64(size))
         var bytes = [UInt8](repeating: 0, count: size)
         bytes.withUnsafeMutableBytes { buffer in
             var position = 0

@@ -1,4 +1,5 @@
 import LanfsProtocol
+import TestSupport
 import Testing
 
 @testable import LanfsTree

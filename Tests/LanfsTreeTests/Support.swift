@@ -1,28 +1,10 @@
 import LanfsProtocol
+import TestSupport
 import Testing
 
 @testable import LanfsTree
 
-/// Our own generator, so that a seed is the same run everywhere and always.
-struct SplitMix64: RandomNumberGenerator {
-    var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
-
-    mutating func below(_ bound: Int) -> Int { Int(next() % UInt64(bound)) }
-
-    mutating func bytes(_ count: Int) -> [UInt8] {
-        (0..<count).map { _ in UInt8(truncatingIfNeeded: next()) }
-    }
-
+extension SplitMix64 {
     /// Keys of several lengths from a small set, so that changes meet keys that are there as often as not.
     mutating func key(among count: Int) -> Key {
         let number = below(count)

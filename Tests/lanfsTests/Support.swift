@@ -2,20 +2,6 @@ import Glibc
 
 @testable import lanfs
 
-/// SplitMix64, so that a printed seed replays a run.
-struct SplitMix64: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var word = state
-        word = (word ^ word >> 30) &* 0xBF58_476D_1CE4_E5B9
-        word = (word ^ word >> 27) &* 0x94D0_49BB_1331_11EB
-        return word ^ word >> 31
-    }
-}
-
 /// Reads a command line, without the program's own name.
 func invoke(_ words: Argument...) throws(UsageError) -> Invocation { try Invocation.parse(["lanfs"] + words) }
 

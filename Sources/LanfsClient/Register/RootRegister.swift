@@ -54,6 +54,7 @@ final class RootRegister: Sendable {
         var releasesUnderWay = 0
         var waitingForRelease: [CheckedContinuation<Void, Never>] = []
         var waitingForCommit: [CheckedContinuation<Bool, Never>] = []
+        var warnings = SaidLately()
 
         /// Fewer keepers know of it than the next client needs.
         var isReleasing: Bool { releasesUnderWay > proposer.keepers.members.count - proposer.keepers.quorum }
@@ -267,7 +268,7 @@ final class RootRegister: Sendable {
         case .lost: acquireForWaiting()
         case .tooLarge: finishCommit(.tooLarge)
         case .troubled(let keeper, let refusal):
-            log.warning("keeper \(keeper.hex.prefix(16)) refused: \(refusal)")
+            warn("keeper \(keeper.hex.prefix(16)) refused: \(refusal)")
         case .moved(let record, let epoch): move(after: record, to: epoch)
         case .expired, .wanted, .joining: break
         }
@@ -337,9 +338,13 @@ final class RootRegister: Sendable {
     /// Where no commit waits for it, what is completed for somebody else has to.
     private func refused(_ refusal: Refusal, by keeper: ServerID) {
         if state.withLock({ $0.committing == nil }) {
-            log.warning("what another client was saving cannot be completed: server \(keeper.hex.prefix(16)) does not take it: \(refusal)")
+            warn("what another client was saving cannot be completed: server \(keeper.hex.prefix(16)) does not take it: \(refusal)")
         }
         finishCommit(.refused(refusal))
+    }
+
+    private func warn(_ text: String) {
+        if state.withLock({ $0.warnings.isNews(text) }) { log.warning("\(text)") }
     }
 
     private func finishCommit(_ outcome: CommitOutcome) {

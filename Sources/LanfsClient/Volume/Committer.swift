@@ -10,14 +10,7 @@ final class Committer: Sendable {
         var handsOver = false
         /// Somebody waits for what is in the next commit to be cut.
         var isHurried = false
-        /// What was logged last: a server that stays full says the same each second.
-        var lastError: (text: String, at: ContinuousClock.Instant)?
-
-        mutating func isNews(_ text: String) -> Bool {
-            if let last = lastError, last.text == text, ContinuousClock.now - last.at < .seconds(60) { return false }
-            lastError = (text, .now)
-            return true
-        }
+        var errors = SaidLately()
     }
 
     private let state = Mutex(State())
@@ -85,14 +78,14 @@ final class Committer: Sendable {
             do throws(VolumeError) {
                 outcome = .success(try await handsOver ? volume.handOver() : volume.commit())
             } catch {
-                if state.withLock({ $0.isNews("\(error)") }) { volume.log.error("could not save: \(error)") }
+                if state.withLock({ $0.errors.isNews("\(error)") }) { volume.log.error("could not save: \(error)") }
                 outcome = .failure(error.errno)
             }
             let released = state.withLock { state in
                 let released: [CheckedContinuation<Result<Void, Errno>, Never>]
                 switch outcome {
                 case .success(let covered):
-                    state.lastError = nil
+                    state.errors.forget()
                     released = state.waiters.filter { $0.operations <= covered }.map(\.continuation)
                     state.waiters.removeAll { $0.operations <= covered }
                 case .failure:

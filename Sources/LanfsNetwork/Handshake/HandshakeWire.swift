@@ -12,7 +12,8 @@ import LanfsProtocol
 /// then, each side as soon as it has the keys: 24 bytes of secretstream header and frames (`FrameDecoder`).
 enum HandshakeWire {
     static let magic = Array("lanfs".utf8)
-    static let version: UInt8 = 1
+    /// Raised with whatever an older program would take for damage: with 2 blocks come with votes, and clients leave keepers.
+    static let version: UInt8 = 2
     static let prologueSize = 7
     /// Our messages carry no payload; the longest is XX's second with 96 bytes. Anything longer is not ours.
     static let messageLimit = 512

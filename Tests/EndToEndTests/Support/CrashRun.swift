@@ -1,6 +1,7 @@
 import Glibc
 import Synchronization
 import SystemPackage
+import TestSupport
 
 enum Victim: CaseIterable { case server, mount, both }
 

@@ -1,5 +1,6 @@
 import Glibc
 import Synchronization
+import TestSupport
 
 /// Work in rounds, on a thread of its own, until it is told to stop or a round fails.
 final class Load: Sendable {

@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 
 /// What happens in a long test, with the time at which it did.
 struct Story: Sendable {

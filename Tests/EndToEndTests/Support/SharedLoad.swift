@@ -1,6 +1,7 @@
 import Glibc
 import Synchronization
 import SystemPackage
+import TestSupport
 
 /// What the clients of one volume do at the same time, noted as histories: files written and read whole, names made and removed,
 /// a counter under a lock.
