@@ -22,6 +22,7 @@
 // MARK: fuse_file_info's bit fields
 
 static inline void lanfs_fuse_set_keep_cache(struct fuse_file_info *info, int on) { info->keep_cache = on ? 1 : 0; }
+static inline void lanfs_fuse_set_direct_io(struct fuse_file_info *info, int on) { info->direct_io = on ? 1 : 0; }
 static inline void lanfs_fuse_set_cache_readdir(struct fuse_file_info *info, int on) { info->cache_readdir = on ? 1 : 0; }
 
 // MARK: the kernel's protocol beyond what libfuse 3.14 speaks

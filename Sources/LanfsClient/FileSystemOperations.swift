@@ -64,7 +64,11 @@ public protocol FileSystemOperations: Sendable {
     func lookup(_ name: [UInt8], in parent: InodeNumber) -> Outcome<Attributes>
     func forget(_ inode: InodeNumber, lookups: UInt64)
     func attributes(of inode: InodeNumber) -> Outcome<Attributes>
-    func setAttributes(of inode: InodeNumber, to changes: AttributeChanges, by caller: Caller) -> Outcome<Attributes>
+    /// - Parameter byName: as truncate(2) does it, and not ftruncate(2).
+    func setAttributes(of inode: InodeNumber, to changes: AttributeChanges, byName: Bool, by caller: Caller)
+        -> Outcome<Attributes>
+    /// Whether others may change names at any moment: then the kernel has to ask each time.
+    var isShared: Bool { get }
     /// Whether the kernel may have pages of it from before another client's change.
     func hasOldPages(_ inode: InodeNumber) -> Bool
 
@@ -157,10 +161,14 @@ public struct OpenFile: Sendable {
     public var handle: Handle
     /// The kernel may keep the pages it has of this file: its contents have not changed since it read them.
     public var keepCache: Bool
+    /// Reads and writes come here as the program makes them. Else the kernel cuts what is written at the edges of its pages, and
+    /// what another machine appends gets in between.
+    public var isDirect: Bool
 
-    public init(handle: Handle, keepCache: Bool) {
+    public init(handle: Handle, keepCache: Bool, isDirect: Bool) {
         self.handle = handle
         self.keepCache = keepCache
+        self.isDirect = isDirect
     }
 }
 

@@ -108,7 +108,7 @@ final class Bridge: Sendable {
         // Inode numbers are never used twice (T4): one generation is enough.
         fuse_entry_param(
             ino: attributes.inode, generation: 0, attr: stat(attributes), attr_timeout: validity(attributes),
-            entry_timeout: policy.entries.inSeconds)
+            entry_timeout: operations.isShared ? 0 : policy.entries.inSeconds)
     }
 }
 

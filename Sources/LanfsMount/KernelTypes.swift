@@ -140,6 +140,7 @@ extension fuse_file_info {
         self.init()
         fh = file.handle
         lanfs_fuse_set_keep_cache(&self, file.keepCache ? 1 : 0)
+        lanfs_fuse_set_direct_io(&self, file.isDirect ? 1 : 0)
     }
 }
 

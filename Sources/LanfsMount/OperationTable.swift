@@ -99,7 +99,7 @@ enum OperationTable {
                     as: info == nil ? .attributes : .extendedAttributes)
             }
         }
-        table.setattr = { raw, inode, status, set, _ in
+        table.setattr = { raw, inode, status, set, info in
             serve(raw) { bridge, request in
                 guard let status else {
                     request.fail(.invalidArgument)
@@ -107,7 +107,8 @@ enum OperationTable {
                 }
                 let caller = request.caller
                 let changes = AttributeChanges(status.pointee, set: set, now: caller.now)
-                let outcome = bridge.operations.setAttributes(of: inode, to: changes, by: caller)
+                let outcome = bridge.operations.setAttributes(
+                    of: inode, to: changes, byName: info == nil, by: caller)
                 bridge.settleChange(request, outcome, as: .changedAttributes)
             }
         }

@@ -137,10 +137,11 @@ public final class MemoryFileSystem: FileSystemOperations, @unchecked Sendable {
 
     /// Nobody else is there.
     public func hasOldPages(_ inode: InodeNumber) -> Bool { false }
+    public var isShared: Bool { false }
 
-    public func setAttributes(of inode: InodeNumber, to changes: AttributeChanges, by caller: Caller)
-        -> Outcome<Attributes>
-    {
+    public func setAttributes(
+        of inode: InodeNumber, to changes: AttributeChanges, byName: Bool, by caller: Caller
+    ) -> Outcome<Attributes> {
         answer { world throws(Errno) in try world.set(inode, changes, caller) }
     }
 

@@ -223,7 +223,7 @@ struct World {
         defer { nextHandle += 1 }
         node.opens += 1
         opens[nextHandle] = Open(inode: node.attributes.inode, flags: flags)
-        return OpenFile(handle: nextHandle, keepCache: !flags.contains(.truncate))
+        return OpenFile(handle: nextHandle, keepCache: !flags.contains(.truncate), isDirect: false)
     }
 
     func opened(_ handle: Handle) throws(Errno) -> Node {

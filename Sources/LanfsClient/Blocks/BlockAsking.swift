@@ -1,5 +1,6 @@
 import LanfsNetwork
 import LanfsProtocol
+import NIOCore
 
 /// Questions about blocks as a whole. They go to every server of the volume.
 extension BlockPool {
@@ -14,6 +15,30 @@ extension BlockPool {
     /// What an audit found unreachable (G5).
     func sweep(_ blocks: [BlockID], gcEpoch: UInt64, cutoff: UInt64) async throws(VolumeError) {
         _ = try await askAll(.sweep(blocks: blocks, gcEpoch: gcEpoch, cutoff: cutoff))
+    }
+
+    /// G2: gives what is stored this tag, so that no sweep for an older root takes it, and copies again what too few have.
+    ///
+    /// - Returns: false if one of them is nowhere any more.
+    func renew(_ blocks: [BlockID], gcEpoch: UInt64) async throws(VolumeError) -> Bool {
+        try await flush()
+        let placement = servers.placement
+        for start in stride(from: 0, to: blocks.count, by: 1000) {
+            let ids = Array(blocks[start..<min(start + 1000, blocks.count)])
+            var copies: [BlockID: Int] = [:]
+            for (lane, reply) in try await askAll(.touch(blocks: ids, gcEpoch: gcEpoch)) {
+                guard case .missing(let missing) = reply.response else { throw .damaged("the server's list of what it has not") }
+                guard placement.isActive(lane.server) else { continue }
+                let gone = Set(missing)
+                for id in ids where !gone.contains(id) { copies[id, default: 0] += 1 }
+            }
+            for id in ids where copies[id, default: 0] < placement.required {
+                guard let bytes = await whole(id) else { return false }
+                hold(SealedBlock(id: id, bytes: bytes), gcEpoch: gcEpoch)
+            }
+        }
+        try await flush()
+        return true
     }
 
     /// Blocks that are stored somewhere, in id order; none after the last. A server that is away has its turn in a later
@@ -123,6 +148,22 @@ extension BlockPool {
             }
             group.cancelAll()
             return (answers, refusal)
+        }
+    }
+
+    /// All of a block, from the first server that gives it.
+    func whole(_ block: BlockID) async -> ByteBuffer? {
+        await withTaskGroup(of: ByteBuffer?.self) { group in
+            for connection in servers.lanes.compactMap(\.connection) {
+                group.addTask {
+                    let bytes = try? await connection.call(.get(block: block, offset: 0, length: 0)).payload
+                    let isIt = bytes?.withUnsafeReadableBytes { BlockID(hashing: $0) == block } ?? false
+                    return isIt ? bytes : nil
+                }
+            }
+            defer { group.cancelAll() }
+            for await bytes in group { if let bytes { return bytes } }
+            return nil
         }
     }
 

@@ -121,22 +121,6 @@ extension BlockPool {
         if !carried.isEmpty { bring(carried, to: record.config.keepers.members, with: record.contents) }
         return true
     }
-
-    /// All of a block, from the first server that gives it.
-    private func whole(_ block: BlockID) async -> ByteBuffer? {
-        await withTaskGroup(of: ByteBuffer?.self) { group in
-            for connection in servers.lanes.compactMap(\.connection) {
-                group.addTask {
-                    let bytes = try? await connection.call(.get(block: block, offset: 0, length: 0)).payload
-                    let isIt = bytes?.withUnsafeReadableBytes { BlockID(hashing: $0) == block } ?? false
-                    return isIt ? bytes : nil
-                }
-            }
-            defer { group.cancelAll() }
-            for await bytes in group { if let bytes { return bytes } }
-            return nil
-        }
-    }
 }
 
 extension BlockPool.Upload {

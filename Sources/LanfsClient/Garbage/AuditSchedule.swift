@@ -3,7 +3,7 @@ import LanfsLocal
 import LanfsProtocol
 import SystemPackage
 
-/// When this machine last audited a volume, kept over restarts. Only how often depends on it, nothing's safety.
+/// When this machine last audited a volume, or saw another do so, kept over restarts. Only how often depends on it, nothing's safety.
 struct AuditSchedule: Sendable {
     private static let interval: Int64 = 24 * 60 * 60
 
@@ -26,14 +26,27 @@ struct AuditSchedule: Sendable {
 }
 
 extension Volume {
-    /// While the volume is mounted it is audited once a day, first when it has been mounted for ten minutes.
+    /// While the volume is mounted it is audited once a day by one of its machines, first when it has been mounted for ten
+    /// minutes. Each audit raises the gcEpoch: one by every machine would make what stalled clients have sent old within hours.
     func auditDaily() {
         let schedule = AuditSchedule(volume: id, directories: directories)
         Task { [weak self] in
-            while (try? await Task.sleep(for: .seconds(600))) != nil {
+            var seen = self?.current { $0.chain.record.gcEpoch }
+            var pause = Duration.seconds(600)
+            while (try? await Task.sleep(for: pause)) != nil {
                 guard let self, !self.isClosed.load(ordering: .relaxed) else { return }
+                pause = .seconds(600)
                 do {
                     guard self.servers.isReachable, try schedule.isDue(at: .now) else { continue }
+                    // With the lease the root is the newest, and of those that begin at one time the others see it.
+                    try await self.acquireLease()
+                    let gcEpoch = self.current { $0.chain.record.gcEpoch }
+                    guard gcEpoch == seen else {
+                        seen = gcEpoch
+                        try schedule.noteDone(at: .now)
+                        continue
+                    }
+                    defer { seen = self.current { $0.chain.record.gcEpoch } }
                     let report = try await self.audit()
                     try schedule.noteDone(at: .now)
                     guard report.sweptBlocks > 0 else { continue }
@@ -41,6 +54,7 @@ extension Volume {
                         "the daily audit found blocks that nothing refers to; the server deletes them in 24 hours",
                         metadata: ["blocks": "\(report.sweptBlocks)", "bytes": "\(report.sweptBytes)"])
                 } catch {
+                    pause = .seconds(3600)
                     self.log.warning("the daily audit could not finish, deleted no more, and is tried again: \(error)")
                 }
             }

@@ -49,6 +49,8 @@ extension Volume {
             tellOfGrants()
             return .done(())
         case .done, .later:
+            // Whoever had the lease last may be gone, and its locks with it: both are found out at the same time.
+            if case .later = outcome, current({ !$0.locks.otherSessions.isEmpty }) { watchOtherSessions() }
             return outcome.followed(on: executor) { await self.settle($0, lock, through: handle, space) }
         case .failed(let errno): return .failed(errno)
         }
@@ -111,7 +113,7 @@ extension Volume {
         switch result {
         case .success(let (isTold, isSaved)):
             tellOfGrants()
-            let saves = !isSaved && hasReaders
+            let saves = !isSaved && isShared
             if isTold, !saves { return .done(()) }
             return .later({
                 // Who gets the lock next reads what was written under it; and whoever is told that it is free finds it so.

@@ -66,6 +66,10 @@ struct SharedLocks {
         case .waiting(let ticket):
             requests[ticket] = Request(place: place, lock: lock)
             isChanged = true
+            if place.space == .whole {
+                own.unlock(lock.start...lock.end, of: lock.owner, at: place)
+                grantWaiting()
+            }
         case .refused, .deadlock: break
         }
         return answer

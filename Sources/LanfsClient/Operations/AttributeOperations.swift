@@ -10,9 +10,16 @@ extension Volume {
     }
 
     public func setAttributes(
-        of inode: InodeNumber, to changes: AttributeChanges, by caller: Caller
+        of inode: InodeNumber, to changes: AttributeChanges, byName: Bool, by caller: Caller
     ) -> Outcome<Attributes> {
-        perform { (state) throws(Pause) in try state.setAttributes(of: inode, to: changes, by: caller) }
+        perform { (state) throws(Pause) in
+            // Whose bytes are cut off is to be certain.
+            if byName, changes.size != nil {
+                try state.requireWritable()
+                if state.changedElsewhere.mayBeMistaken(inode) { throw .failed(.staleNFSFileHandle) }
+            }
+            return try state.setAttributes(of: inode, to: changes, by: caller)
+        }
     }
 
     public func hasOldPages(_ inode: InodeNumber) -> Bool { current { $0.changedElsewhere[inode] != nil } }

@@ -15,7 +15,7 @@ extension Volume {
         switch outcome {
         case .failed(let errno): return .failed(errno)
         case .done(let done):
-            guard hasReaders else { return .done(done.value) }
+            guard isShared else { return .done(done.value) }
             return .later({ await self.saved(done.value, done.contests, undo) }, on: executor)
         case .later(let work, let place):
             return .later(
@@ -23,7 +23,7 @@ extension Volume {
                     switch await work() {
                     case .failure(let errno): .failure(errno)
                     case .success(let done):
-                        self.hasReaders ? await self.saved(done.value, done.contests, undo) : .success(done.value)
+                        self.isShared ? await self.saved(done.value, done.contests, undo) : .success(done.value)
                     }
                 }, on: place)
         }

@@ -45,6 +45,7 @@ extension Volume {
 
     public func open(_ inode: InodeNumber, flags: OpenFlags, by caller: Caller) -> Outcome<OpenFile> {
         performOnNewest { (state) throws(Pause) in
+            if state.changedElsewhere.mayBeMistaken(inode) { throw .failed(.staleNFSFileHandle) }
             let attributes = try state.read { (transaction) throws(Interruption) in
                 try transaction.attributes(of: inode)
             }
@@ -59,7 +60,7 @@ extension Volume {
 
     /// L4: others may read, or could soon as far as one knows, so what is closed or unlocked has to be in a chosen root before that
     /// is answered: however long that takes, for their leases do not wait.
-    var hasReaders: Bool { !register.isSolo }
+    public var isShared: Bool { !register.isSolo }
 
     /// For them. Who was overtaken by another client hears of it: what was written through the handle is in a copy (L6).
     func savedForReaders(_ handle: Handle) async -> Result<Void, Errno> {
@@ -82,11 +83,12 @@ extension Volume {
             let isUnlocked = state.unlock(0...UInt64.max, of: owner, at: place)
             guard file.flags.contains(.write) else { return (unlocks: isUnlocked, saves: false) }
             if let failure = state.failure { throw .failed(failure) }
+            if state.handles.isExpired(handle) { throw .failed(.staleNFSFileHandle) }
             return (unlocks: isUnlocked, saves: state.hasUnsavedWork)
         }
         tellOfGrants()
         switch result {
-        case .success((let unlocks, true)) where hasReaders:
+        case .success((let unlocks, true)) where isShared:
             return .later({
                 let outcome = await self.savedForReaders(handle)
                 if unlocks { _ = await self.othersTold() }
@@ -185,7 +187,11 @@ extension Volume {
 
     private func saved(_ count: Int) async -> Result<Int, Errno> { await save().map { count } }
 
-    public func sync(_ handle: Handle, dataOnly: Bool) -> Outcome<Void> { syncAll() }
+    public func sync(_ handle: Handle, dataOnly: Bool) -> Outcome<Void> {
+        if current({ $0.handles.isExpired(handle) }) { return .failed(.staleNFSFileHandle) }
+        guard case .later = syncAll() else { return syncAll() }
+        return .later({ await self.savedForReaders(handle) }, on: executor)
+    }
     public func syncDirectory(_ handle: Handle) -> Outcome<Void> { syncAll() }
 
     /// The whole prefix of operations is saved, not this file alone: order survives a crash (protocol.md section 4).

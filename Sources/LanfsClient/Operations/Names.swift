@@ -132,6 +132,7 @@ extension VolumeState {
 
     mutating func countLookup(_ attributes: Attributes) -> Attributes {
         lookups[attributes.inode, default: 0] += 1
+        changedElsewhere.noteName(of: attributes.inode)
         return withUnsavedSize(attributes)
     }
 

@@ -184,7 +184,7 @@ public struct Put: Sendable {
         var changes = AttributeChanges()
         changes.size = size
         _ = try await files.attempt(
-            "extend", target, files.volume.setAttributes(of: inode, to: changes, by: files.caller))
+            "extend", target, files.volume.setAttributes(of: inode, to: changes, byName: false, by: files.caller))
         progress.report(.moved(bytes: size - offset, resumed: false))
     }
 
@@ -197,9 +197,22 @@ public struct Put: Sendable {
                 by: files.caller
             ).value()
         } catch .fileExists {
+            // Somebody was faster, and the next run would be refused before it could use this.
+            try await discard(temporary, in: parent, target)
             throw .exists(.volume(target))
         } catch {
             throw .failed(action: "name", .volume(target), error)
+        }
+    }
+
+    private func discard(
+        _ temporary: [UInt8], in parent: InodeNumber, _ target: VolumePath
+    ) async throws(TransferError) {
+        do throws(Errno) {
+            try await files.volume.unlink(temporary, in: parent, by: files.caller).value()
+        } catch {
+            throw TransferError.exists(.volume(target)).leaving(
+                .volume(target.parent.appending(temporary)), of: .volume(target))
         }
     }
 
@@ -209,7 +222,7 @@ public struct Put: Sendable {
         changes.modified = Timestamp(status.st_mtim)
         changes.accessed = Timestamp(status.st_atim)
         _ = try await files.attempt(
-            "finish", target, files.volume.setAttributes(of: inode, to: changes, by: files.caller))
+            "finish", target, files.volume.setAttributes(of: inode, to: changes, byName: false, by: files.caller))
     }
 
     private func save(_ target: VolumePath) async throws(TransferError) {

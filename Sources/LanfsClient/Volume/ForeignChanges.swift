@@ -6,20 +6,45 @@ import LanfsTree
 
 /// Which inodes other clients changed since the kernel last showed that it dropped the pages it had of them.
 struct ForeignChanges {
+    /// For so long after a change the kernel may come by a name that is another file's now: it looks names up before it opens,
+    /// and may have looked just before.
+    private static let doubt = Duration.seconds(1)
+
     /// Of all of them, in order.
     private var last: UInt64 = 0
     private var newest: [InodeNumber: UInt64] = [:]
+    /// When it changed, where no name has led to it since.
+    private var unnamed: [InodeNumber: ContinuousClock.Instant] = [:]
 
     /// The number of the newest change the kernel may not know about; `nil` where it knows of all.
     subscript(inode: InodeNumber) -> UInt64? { newest[inode] }
 
     mutating func note(_ inodes: some Sequence<InodeNumber>) {
         last += 1
-        for inode in inodes { newest[inode] = last }
+        let now = ContinuousClock.now
+        unnamed = unnamed.filter { now - $0.value < Self.doubt }
+        for inode in inodes {
+            newest[inode] = last
+            unnamed[inode] = now
+        }
     }
 
     /// The kernel has nothing of it.
-    mutating func forget(_ inode: InodeNumber) { newest[inode] = nil }
+    mutating func forget(_ inode: InodeNumber) {
+        newest[inode] = nil
+        unnamed[inode] = nil
+    }
+
+    /// A name leads to it now.
+    mutating func noteName(of inode: InodeNumber) { unnamed[inode] = nil }
+
+    /// Whether the kernel may mean another file: the name by which it came to this one may have been given away meanwhile, as
+    /// where an editor keeps the old version under another name. Told so (ESTALE) it looks all names up again; who has no name
+    /// to look up, as for a file in /proc/self/fd, comes a second time, and is right.
+    mutating func mayBeMistaken(_ inode: InodeNumber) -> Bool {
+        guard let since = unnamed.removeValue(forKey: inode) else { return false }
+        return ContinuousClock.now - since < Self.doubt
+    }
 
     /// The kernel has dropped what it had before this change.
     mutating func forget(_ inode: InodeNumber, upTo change: UInt64) {
@@ -38,7 +63,8 @@ extension VolumeState {
     /// of two opens at one time the other may be the first to read.
     mutating func open(_ inode: InodeNumber, _ flags: OpenFlags) -> OpenFile {
         let change = changedElsewhere[inode]
-        return OpenFile(handle: handles.open(inode, flags: flags, after: change), keepCache: change == nil)
+        return OpenFile(handle: handles.open(inode, flags: flags, after: change), keepCache: change == nil,
+            isDirect: flags.isSuperset(of: [.write, .append]))
     }
 
     /// The kernel has the answer to the open: it asks for something by that handle.

@@ -21,7 +21,12 @@ extension Volume {
             let contents = try open(record)
             noteIfCommitted(contents)
             if current({ $0.operations > $0.committedOperations }) {
-                try await redo(on: record, contents)
+                do throws(VolumeError) {
+                    try await redo(on: record, contents, sentWith: current { $0.chain.record.gcEpoch })
+                } catch .overtaken {
+                    update { $0.failure = .ioError }
+                    throw .overtaken
+                }
             } else {
                 // Our own housekeeping, which nobody misses.
                 update { state in
@@ -61,7 +66,7 @@ extension Volume {
         if isDropped {
             try await goingOn.withLock { () async throws(VolumeError) in
                 // As it was chosen: the chain here may name a checkpoint that no root has yet.
-                try await redo(on: base, try open(base))
+                try await redo(on: base, try open(base), sentWith: base.gcEpoch)
             }
         } else if record.isMoved(from: base) {
             // It is the base of the same commit, which comes again.
@@ -91,14 +96,12 @@ extension Volume {
         }
     }
 
-    func redo(on record: RootRecord, _ contents: RootContents) async throws(VolumeError) {
+    /// - Parameter tag: the gcEpoch that the blocks of what is done again were sent with, at least.
+    func redo(on record: RootRecord, _ contents: RootContents, sentWith tag: UInt64) async throws(VolumeError) {
         let base = current { $0.chain }
         try check(record, contents, against: base)
-        // G2: two collections may have taken the blocks that were sent and never named.
-        guard UploadFence.allows(base: record.gcEpoch, tag: base.record.gcEpoch) else {
-            update { $0.failure = .ioError }
-            throw .overtaken
-        }
+        // G2: else two collections may have taken the blocks that were sent and never named.
+        let isFresh = UploadFence.allows(base: record.gcEpoch, tag: tag)
         let (changes, blocks) = try await self.changes(since: contents)
         let caller = Caller(user: getuid(), group: getgid(), umask: 0, now: .now)
         let execution = Reexecution(mark: ConflictMark.make(caller.now), session: orphanage)
@@ -122,6 +125,10 @@ extension Volume {
             let carried = current { $0.redo?.execution.carried ?? [:] }
             for (inode, chunks) in carried {
                 try await runToEnd { (state) throws(Pause) in try state.redoContents(of: inode, chunks) }
+            }
+            if !isFresh {
+                let named = try await runToEnd { (state) throws(Pause) in try state.blocksNamedByRedo() }
+                guard try await self.blocks.renew(named, gcEpoch: record.gcEpoch) else { throw .overtaken }
             }
             let conflicts = current { $0.redo?.execution.conflicts ?? [] }
             foreign = try await runToEnd { (state) throws(Pause) in

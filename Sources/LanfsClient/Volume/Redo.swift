@@ -178,6 +178,21 @@ extension VolumeState {
         }
     }
 
+    /// Blocks that what is done again refers to, among them those that no chosen root ever has.
+    func blocksNamedByRedo() throws(Pause) -> [BlockID] {
+        guard let redo else { throw .failed(.canceled) }
+        var named: Set<BlockID> = []
+        for (key, value) in redo.pending {
+            guard let value else { continue }
+            do throws(DecodingError) {
+                if let block = try blockReferred(by: key, value) { named.insert(block) }
+            } catch {
+                throw .failed(.ioError)
+            }
+        }
+        return named.sorted()
+    }
+
     /// Those that nothing in the tree refers to.
     func unnamed(among blocks: [BlockID]) throws(Pause) -> [BlockID] {
         var unnamed: [BlockID] = []

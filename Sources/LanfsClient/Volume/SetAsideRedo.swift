@@ -16,10 +16,8 @@ extension Volume {
         try await reserveInodeNumbers()
         let (chain, tree) = current { ($0.chain, $0.tree) }
         do throws(VolumeError) {
-            // G2: the blocks that the servers had got by then are no chosen root's.
-            guard UploadFence.allows(base: chain.record.gcEpoch, tag: aside.base.gcEpoch) else { throw .overtaken }
             try await goBack(to: aside, on: chain.contents)
-            try await goingOn.withLock { () async throws(VolumeError) in try await redo(on: chain.record, chain.contents) }
+            try await goingOn.withLock { () async throws(VolumeError) in try await redo(on: chain.record, chain.contents, sentWith: aside.base.gcEpoch) }
         } catch {
             update { state in
                 state.tree = tree

@@ -76,11 +76,13 @@ public struct LockTable: Equatable, Sendable {
         return .granted
     }
 
-    /// The same, and waits behind whoever is in the way (F_SETLKW).
+    /// The same, and waits behind whoever is in the way (F_SETLKW). Who waits to make a lock of flock(2) stronger has none
+    /// meanwhile, as on Linux: two that share it would else wait for each other for ever.
     public mutating func lockOrWait(_ lock: FileLock, at place: Place) -> Answer {
         guard case .refused = self.lock(lock, at: place) else { return .granted }
         // flock(2) knows no EDEADLK: its locks belong to open files, and anyone may close one.
         if place.space == .range, wouldDeadlock(lock, at: place) { return .deadlock }
+        if place.space == .whole { clear(lock.start...lock.end, of: lock.owner, at: place) }
         let ticket = nextTicket
         nextTicket += 1
         queue.append(Waiting(ticket: ticket, place: place, lock: lock))
