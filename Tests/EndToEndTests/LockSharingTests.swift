@@ -53,6 +53,27 @@ struct LockSharingTests {
         }
     }
 
+    @Test("of two that share a lock of flock and both want it alone, one after the other gets it", arguments: [false, true])
+    func upgrades(isOnOneMount: Bool) throws {
+        try onTwoMounts { first, second in
+            try withOpen(first("file")) { one in
+                try withOpen((isOnOneMount ? first : second)("file")) { other in
+                    try check(flock(one, LOCK_SH))
+                    try check(flock(other, LOCK_SH))
+                    let (outcome, later) = (Outcome(), Outcome())
+                    onThread { outcome.end(failure { try check(flock(one, LOCK_EX)) }) }
+                    usleep(200_000)
+                    onThread { later.end(failure { try check(flock(other, LOCK_EX)) }) }
+                    // Either may come first.
+                    try #require(eventually(.seconds(20)) { outcome.isOver || later.isOver })
+                    try check(flock(outcome.isOver ? one : other, LOCK_UN))
+                    try #require(eventually(.seconds(20)) { outcome.isOver && later.isOver })
+                    #expect(outcome.failure == nil && later.failure == nil)
+                }
+            }
+        }
+    }
+
     @Test("fcntl locks are of ranges, can be asked for, and go with any close")
     func ranges() throws {
         try onTwoMounts { first, second in

@@ -113,6 +113,39 @@ import Testing
         return blocks
     }
 
+    /// G2, L6: the blocks get a new tag when what they belong to is done again.
+    @Test func `is not what a client has sent and could not name before others collected twice`() async throws {
+        let laboratory = Laboratory()
+        let server = try await laboratory.startServer()
+        let wall = try await Wall(before: server.port)
+        let stalled = try await laboratory.open(at: server, create: true, through: wall.port)
+        try await stalled.put(pattern(4000), as: "before")
+        try await stalled.save().get()
+        try await stalled.put(pattern(12 << 20), as: "sent")
+        await stalled.sealer.waitForAll()
+        try await stalled.blocks.flush()
+        wall.freeze(true)
+        #expect(stalled.current(\.hasUnsavedWork))
+
+        let other = try await laboratory.open(at: server)
+        var swept = 0
+        for number in 0..<3 {
+            try await other.put(pattern(5000), as: "\(number)")
+            swept += try await other.audit().sweptBlocks
+        }
+        #expect(swept > 0)
+        wall.freeze(false)
+        try await stalled.save().get()
+        #expect(stalled.current { $0.failure } == nil)
+        _ = try await other.audit()
+        #expect(try await other.contents(of: "sent") == pattern(12 << 20))
+        for _ in 0..<2 { #expect(try await other.audit().sweptBlocks == 0) }
+        #expect(try await stalled.contents(of: "2") == pattern(5000))
+        _ = try await stalled.close()
+        _ = try await other.close()
+        await server.stop()
+    }
+
     @Test func `is looked for by an idle client as well, on top of what others committed`() async throws {
         let laboratory = Laboratory()
         let server = try await laboratory.startServer()

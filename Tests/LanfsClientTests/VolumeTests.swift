@@ -41,9 +41,10 @@ final class Laboratory: Sendable {
         return try await Server.start(configuration, logger: log)
     }
 
-    func open(at server: Server, create: Bool = false) async throws -> Volume {
+    /// - Parameter port: of what stands before the server.
+    func open(at server: Server, create: Bool = false, through port: Int? = nil) async throws -> Volume {
         let place = VolumeServer(
-            server: server.identity, name: "test", endpoints: [.init(host: "127.0.0.1", port: server.port)], capacity: 0,
+            server: server.identity, name: "test", endpoints: [.init(host: "127.0.0.1", port: port ?? server.port)], capacity: 0,
             resolve: { [] })
         return try await Volume.open(
             key: key, at: [place], create: create, options: VolumeOptions(), pins: ServerPins(directories),
