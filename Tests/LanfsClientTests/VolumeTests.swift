@@ -42,12 +42,12 @@ final class Laboratory: Sendable {
     }
 
     /// - Parameter port: of what stands before the server.
-    func open(at server: Server, create: Bool = false, through port: Int? = nil) async throws -> Volume {
+    func open(at server: Server, create: Bool = false, through port: Int? = nil, _ options: VolumeOptions = .init()) async throws -> Volume {
         let place = VolumeServer(
             server: server.identity, name: "test", endpoints: [.init(host: "127.0.0.1", port: port ?? server.port)], capacity: 0,
             resolve: { [] })
         return try await Volume.open(
-            key: key, at: [place], create: create, options: VolumeOptions(), pins: ServerPins(directories),
+            key: key, at: [place], create: create, options: options, pins: ServerPins(directories),
             directories: directories, group: MultiThreadedEventLoopGroup.singleton, log: log)
     }
 }
