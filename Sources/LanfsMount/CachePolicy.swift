@@ -20,8 +20,8 @@ public struct CachePolicy: Equatable, Sendable {
 
     /// No other session is on the volume (L4): what the kernel knows changes only through the kernel.
     public static let solo = CachePolicy(entries: .seconds(3600), attributes: .seconds(3600), listings: true)
-    /// Others may write: names are not called back (see `MountSession.expire`), so they are valid for less than anybody notices;
-    /// attributes are.
+    /// Others may come at any moment: attributes are called back (see `MountSession.expire`). Names are not, so they are valid for
+    /// less than anybody notices, and not at all once others are there (`FileSystemOperations.isShared`).
     public static let shared = CachePolicy(entries: .milliseconds(50), attributes: .seconds(1))
 }
 
