@@ -61,7 +61,8 @@ public struct LockRange: Equatable, Sendable {
 /// business: `forget` gives them back. Permission bits are checked by the kernel (`default_permissions`); set-user-id and
 /// set-group-id are the volume's to clear, when a file is given away, and when others than root write to it or cut it.
 public protocol FileSystemOperations: Sendable {
-    func lookup(_ name: [UInt8], in parent: InodeNumber) -> Outcome<Attributes>
+    /// - Parameter thread: of the kernel's, which opens what it has looked up.
+    func lookup(_ name: [UInt8], in parent: InodeNumber, by thread: Int32) -> Outcome<Attributes>
     func forget(_ inode: InodeNumber, lookups: UInt64)
     func attributes(of inode: InodeNumber) -> Outcome<Attributes>
     /// - Parameter byName: as truncate(2) does it, and not ftruncate(2).

@@ -55,6 +55,11 @@ final class Bridge: Sendable {
         guard synchrony == .everything || ofNames && synchrony == .names else {
             return settle(request, outcome, .changing, as: answer)
         }
+        settleSaved(request, outcome, as: answer)
+    }
+
+    /// As `settle`, and the answer waits for the disk.
+    func settleSaved<Value>(_ request: Request, _ outcome: Outcome<Value>, as answer: Answer<Value>) {
         let saved = outcome.followed { [self] value -> Result<Value, Errno> in
             let result = await operations.save()
             if case .failure = result { answer.undo(self, value) }

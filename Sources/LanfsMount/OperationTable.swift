@@ -26,7 +26,9 @@ enum OperationTable {
 
     private static func addNames(_ table: inout fuse_lowlevel_ops) {
         table.lookup = { raw, parent, name in
-            serve(raw) { $0.settle($1, $0.operations.lookup(bytes(name), in: parent), .readOnly, as: .lookedUp) }
+            serve(raw) {
+                $0.settle($1, $0.operations.lookup(bytes(name), in: parent, by: $1.thread), .readOnly, as: .lookedUp)
+            }
         }
         table.forget = { raw, inode, lookups in
             serve(raw) { bridge, request in
@@ -169,6 +171,10 @@ enum OperationTable {
                 let appends = info.map { $0.pointee.flags & O_APPEND != 0 && $0.pointee.writepage == 0 } ?? false
                 let outcome = bridge.operations.write(
                     handle(info), offset: UInt64(clamping: offset), appends: appends, data: data, by: request.caller)
+                // Past its pages the kernel asks for no fsync(2) of its own.
+                if appends, let info, info.pointee.flags & O_DSYNC != 0 {
+                    return bridge.settleSaved(request, outcome, as: .written)
+                }
                 bridge.settle(request, outcome, .changing, as: .written)
             }
         }

@@ -19,7 +19,7 @@ struct Request: @unchecked Sendable {
         guard let context = fuse_req_ctx(raw) else { return Caller(user: 0, group: 0, umask: 0, now: now) }
         return Caller(
             user: context.pointee.uid, group: context.pointee.gid, umask: UInt16(context.pointee.umask & 0o7777),
-            now: now)
+            now: now, thread: context.pointee.pid)
     }
 
     /// The thread that waits, zero when it is not visible from here.

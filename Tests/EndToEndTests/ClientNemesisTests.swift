@@ -77,8 +77,12 @@ struct ClientNemesisTests {
             try lan.set(.cut, ofClient: number)
             usleep(time)
             try lan.set(.whole, ofClient: number)
-            // Until it has found them again.
-            work.notePartition(of: number, start..<ContinuousClock.now + .seconds(8))
+            // Until it has found them again, which takes a busy machine longer than an idle one.
+            try #require(
+                eventually(.seconds(60), every: 20_000) {
+                    (try? writeFile(lan.clients[number]("back \(number)"), [1], sync: true)) != nil
+                })
+            work.notePartition(of: number, start..<ContinuousClock.now)
         case .killKeeper:
             let server = number % lan.servers.count
             try lan.servers[server].killServer()

@@ -89,6 +89,49 @@ struct SharingTests {
         }
     }
 
+    /// As when a new version of a folder is put in its place. One that opens is not to use up what another needs to be told.
+    @Test("nor is what is in a folder that was replaced, whoever else opens it")
+    func replacedAbove() throws {
+        try onTwoMounts(limit: .seconds(180)) { first, second in
+            for name in ["link", "folder"] {
+                try check(mkdir(second("\(name) 0"), 0o755))
+                try writeFile(second("\(name) 0/f"), Array("0".utf8), sync: true)
+                if name == "link" {
+                    try check(symlink("link 0", second("current link")))
+                } else {
+                    try check(rename(second("folder 0"), second("current folder")))
+                }
+                for round in 0..<40 {
+                    let made = "\(name) \(round + 1)"
+                    try #require(eventually(.seconds(5)) { (try? contents(first("current \(name)/f"))) == Array("\(round)".utf8) })
+                    try check(mkdir(second(made), 0o755))
+                    try writeFile(second(made + "/f"), Array("\(round + 1)".utf8), sync: true)
+                    if name == "link" {
+                        try check(symlink(made, second("next")))
+                        try check(rename(second("next"), second("current link")))
+                    } else {
+                        try exchange(second("current folder"), second(made))
+                    }
+                    let path = first("current \(name)/f")
+                    let readers = (0..<3).map { _ in
+                        let made = Made()
+                        onThread {
+                            do {
+                                let found = try contents(path)
+                                if found != Array("\(round + 1)".utf8) { made.fail(String(decoding: found, as: UTF8.self)) }
+                            } catch {
+                                made.fail("\(error)")
+                            }
+                            made.end()
+                        }
+                        return made
+                    }
+                    for reader in readers { try #require(reader.wait().failures == [], "\(name), round \(round)") }
+                }
+            }
+        }
+    }
+
     @Test("what one appends is whole, whatever another appends")
     func appends() throws {
         try onTwoMounts { first, second in

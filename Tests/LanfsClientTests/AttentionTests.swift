@@ -28,7 +28,7 @@ struct AttentionTests {
     }
 
     private func opened(_ name: String, in volume: Volume) async throws -> [UInt8] {
-        let found = try await volume.lookup(Array(name.utf8), in: rootInode).value()
+        let found = try await volume.lookup(Array(name.utf8), in: rootInode, by: 0).value()
         let file = try await volume.open(found.inode, flags: .read, by: caller).value()
         defer { volume.release(file.handle) }
         return try await volume.read(file.handle, offset: 0, count: 1 << 20).value().joined

@@ -148,6 +148,27 @@ import Testing
         await server.stop()
     }
 
+    /// Each audit makes what others have sent older (G2).
+    @Test func `is looked for by one machine of those for which it is due at the same time`() async throws {
+        let laboratory = Laboratory()
+        let server = try await laboratory.startServer()
+        let machines = [laboratory] + (0..<2).map { _ in Laboratory(key: laboratory.key) }
+        var volumes: [Volume] = []
+        for machine in machines { volumes.append(try await machine.open(at: server, create: volumes.isEmpty)) }
+        try await volumes[0].put(pattern(4000), as: "file")
+        try await volumes[0].save().get()
+        let schedules = machines.map { AuditSchedule(volume: volumes[0].id, directories: $0.directories) }
+        let before = volumes.map { $0.current { $0.chain.record.gcEpoch } }
+        for (index, volume) in volumes.enumerated() {
+            #expect(try schedules[index].isDue(at: .now))
+            try await volume.auditIfDue(by: schedules[index], since: before[index])
+            #expect(volume.current { $0.chain.record.gcEpoch } == before[0] + 1)
+            #expect(try !schedules[index].isDue(at: .now))
+        }
+        for volume in volumes { _ = try await volume.close() }
+        await server.stop()
+    }
+
     @Test func `is looked for by an idle client as well, on top of what others committed`() async throws {
         let laboratory = Laboratory()
         let server = try await laboratory.startServer()

@@ -123,7 +123,7 @@ public final class MemoryFileSystem: FileSystemOperations, @unchecked Sendable {
 
     // MARK: names
 
-    public func lookup(_ name: [UInt8], in parent: InodeNumber) -> Outcome<Attributes> {
+    public func lookup(_ name: [UInt8], in parent: InodeNumber, by thread: Int32) -> Outcome<Attributes> {
         answer { world throws(Errno) in try world.lookup(name, in: parent) }
     }
 

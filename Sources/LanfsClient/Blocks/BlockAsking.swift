@@ -7,6 +7,8 @@ extension BlockPool {
     /// A server that is slower than the first by so much is not waited for; less where a commit may have to wait (B3).
     private static let patience = Duration.seconds(2)
     private static let shortPatience = Duration.milliseconds(500)
+    /// How long servers that are away are waited for that may be the only ones to have a block.
+    private static let patienceForHolders = Duration.seconds(10)
 
     func free(_ blocks: [BlockID], gcEpoch: UInt64) async throws(VolumeError) {
         _ = try await askAll(.free(blocks: blocks, gcEpoch: gcEpoch), patience: Self.shortPatience)
@@ -22,22 +24,38 @@ extension BlockPool {
     /// - Returns: false if one of them is nowhere any more.
     func renew(_ blocks: [BlockID], gcEpoch: UInt64) async throws(VolumeError) -> Bool {
         try await flush()
-        let placement = servers.placement
+        let deadline = ContinuousClock.now + Self.patienceForHolders
         for start in stride(from: 0, to: blocks.count, by: 1000) {
             let ids = Array(blocks[start..<min(start + 1000, blocks.count)])
-            var copies: [BlockID: Int] = [:]
-            for (lane, reply) in try await askAll(.touch(blocks: ids, gcEpoch: gcEpoch)) {
-                guard case .missing(let missing) = reply.response else { throw .damaged("the server's list of what it has not") }
-                guard placement.isActive(lane.server) else { continue }
-                let gone = Set(missing)
-                for id in ids where !gone.contains(id) { copies[id, default: 0] += 1 }
+            var (changes, result) = (servers.changes.count, try await renewSome(ids, gcEpoch: gcEpoch))
+            // Who is away may have what the others have not.
+            while result == nil {
+                guard ContinuousClock.now < deadline else { throw .noServer }
+                await servers.changes.next(after: changes, until: deadline)
+                (changes, result) = (servers.changes.count, try await renewSome(ids, gcEpoch: gcEpoch))
             }
-            for id in ids where copies[id, default: 0] < placement.required {
-                guard let bytes = await whole(id) else { return false }
-                hold(SealedBlock(id: id, bytes: bytes), gcEpoch: gcEpoch)
-            }
+            guard result == true else { return false }
+            try await flush()
         }
-        try await flush()
+        return true
+    }
+
+    /// - Returns: `nil` if one of them may be where nobody answered.
+    private func renewSome(_ ids: [BlockID], gcEpoch: UInt64) async throws(VolumeError) -> Bool? {
+        let placement = servers.placement
+        var copies: [BlockID: Int] = [:]
+        let answers = try await askAll(.touch(blocks: ids, gcEpoch: gcEpoch))
+        for (lane, reply) in answers {
+            guard case .missing(let missing) = reply.response else { throw .damaged("the server's list of what it has not") }
+            guard placement.isActive(lane.server) else { continue }
+            let gone = Set(missing)
+            for id in ids where !gone.contains(id) { copies[id, default: 0] += 1 }
+        }
+        for id in ids where copies[id, default: 0] < placement.required {
+            guard let bytes = await whole(id) else { return answers.count < placement.members.count ? nil : false }
+            hold(SealedBlock(id: id, bytes: bytes), gcEpoch: gcEpoch)
+            try await waitForRoom()
+        }
         return true
     }
 

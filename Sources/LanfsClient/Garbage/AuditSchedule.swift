@@ -31,33 +31,35 @@ extension Volume {
     func auditDaily() {
         let schedule = AuditSchedule(volume: id, directories: directories)
         Task { [weak self] in
-            var seen = self?.current { $0.chain.record.gcEpoch }
+            var seen = self?.current { $0.chain.record.gcEpoch } ?? 0
             var pause = Duration.seconds(600)
             while (try? await Task.sleep(for: pause)) != nil {
                 guard let self, !self.isClosed.load(ordering: .relaxed) else { return }
                 pause = .seconds(600)
                 do {
-                    guard self.servers.isReachable, try schedule.isDue(at: .now) else { continue }
-                    // With the lease the root is the newest, and of those that begin at one time the others see it.
-                    try await self.acquireLease()
-                    let gcEpoch = self.current { $0.chain.record.gcEpoch }
-                    guard gcEpoch == seen else {
-                        seen = gcEpoch
-                        try schedule.noteDone(at: .now)
-                        continue
-                    }
-                    defer { seen = self.current { $0.chain.record.gcEpoch } }
-                    let report = try await self.audit()
-                    try schedule.noteDone(at: .now)
-                    guard report.sweptBlocks > 0 else { continue }
-                    self.log.notice(
-                        "the daily audit found blocks that nothing refers to; the server deletes them in 24 hours",
-                        metadata: ["blocks": "\(report.sweptBlocks)", "bytes": "\(report.sweptBytes)"])
+                    try await self.auditIfDue(by: schedule, since: seen)
                 } catch {
                     pause = .seconds(3600)
                     self.log.warning("the daily audit could not finish, deleted no more, and is tried again: \(error)")
                 }
+                seen = self.current { $0.chain.record.gcEpoch }
             }
         }
+    }
+
+    /// - Parameter seen: the gcEpoch when this was last looked at. Where it is another by now, another machine has audited.
+    func auditIfDue(by schedule: AuditSchedule, since seen: UInt64) async throws {
+        guard servers.isReachable, try schedule.isDue(at: .now) else { return }
+        // With the lease the root is the newest: of those that begin at one time the second sees what the first did.
+        try await acquireLease()
+        if current({ $0.chain.record.gcEpoch }) == seen {
+            let report = try await audit()
+            if report.sweptBlocks > 0 {
+                log.notice(
+                    "the daily audit found blocks that nothing refers to; the server deletes them in 24 hours",
+                    metadata: ["blocks": "\(report.sweptBlocks)", "bytes": "\(report.sweptBytes)"])
+            }
+        }
+        try schedule.noteDone(at: .now)
     }
 }

@@ -49,10 +49,17 @@ extension Volume {
             tellOfGrants()
             return .done(())
         case .done, .later:
-            // Whoever had the lease last may be gone, and its locks with it: both are found out at the same time.
-            if case .later = outcome, current({ !$0.locks.otherSessions.isEmpty }) { watchOtherSessions() }
+            // Whoever had the lease last may be gone, and has a lock there: both are found out at the same time.
+            if case .later = outcome, hasOthersLock(handle, space) { watchOtherSessions() }
             return outcome.followed(on: executor) { await self.settle($0, lock, through: handle, space) }
         case .failed(let errno): return .failed(errno)
+        }
+    }
+
+    private func hasOthersLock(_ handle: Handle, _ space: FileLockSpace) -> Bool {
+        current { [session = orphanage] state in
+            guard let place = try? state.lockPlace(handle, space) else { return false }
+            return state.locks.table.locks(at: place).contains { $0.owner.session != session }
         }
     }
 

@@ -16,7 +16,7 @@ extension Volume {
             // Whose bytes are cut off is to be certain.
             if byName, changes.size != nil {
                 try state.requireWritable()
-                if state.changedElsewhere.mayBeMistaken(inode) { throw .failed(.staleNFSFileHandle) }
+                if state.renamedElsewhere.mayBeMistaken(inode, caller.thread) { throw .failed(.staleNFSFileHandle) }
             }
             return try state.setAttributes(of: inode, to: changes, by: caller)
         }

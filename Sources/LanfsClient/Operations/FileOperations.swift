@@ -45,7 +45,7 @@ extension Volume {
 
     public func open(_ inode: InodeNumber, flags: OpenFlags, by caller: Caller) -> Outcome<OpenFile> {
         performOnNewest { (state) throws(Pause) in
-            if state.changedElsewhere.mayBeMistaken(inode) { throw .failed(.staleNFSFileHandle) }
+            if state.renamedElsewhere.mayBeMistaken(inode, caller.thread) { throw .failed(.staleNFSFileHandle) }
             let attributes = try state.read { (transaction) throws(Interruption) in
                 try transaction.attributes(of: inode)
             }

@@ -3,13 +3,16 @@ import LanfsTree
 import SystemPackage
 
 extension Volume {
-    public func lookup(_ name: [UInt8], in parent: InodeNumber) -> Outcome<Attributes> {
+    public func lookup(_ name: [UInt8], in parent: InodeNumber, by thread: Int32) -> Outcome<Attributes> {
         let find = { @Sendable (state: inout VolumeState) throws(Pause) -> Attributes in
             let attributes = try state.read { (transaction) throws(Interruption) in
                 try transaction.lookup(name, in: parent)
             }
+            state.renamedElsewhere.noteLookup(of: attributes.inode, by: thread)
             return state.countLookup(attributes)
         }
+        // Sent back because a name had become another's.
+        if current({ $0.renamedElsewhere.isReturning(thread) }) { return performOnNewest(find) }
         let outcome = perform(find)
         // Somebody may have made it just now. A name that is there leads to an inode, and opening that asks for the newest root.
         if case .failed(.noSuchFileOrDirectory) = outcome { return performOnNewest(find) }
@@ -132,7 +135,6 @@ extension VolumeState {
 
     mutating func countLookup(_ attributes: Attributes) -> Attributes {
         lookups[attributes.inode, default: 0] += 1
-        changedElsewhere.noteName(of: attributes.inode)
         return withUnsavedSize(attributes)
     }
 

@@ -6,17 +6,9 @@ import LanfsTree
 
 /// Which inodes other clients changed since the kernel last showed that it dropped the pages it had of them.
 struct ForeignChanges {
-    /// For so long after a change the kernel may come by a name that is another file's now: it looks names up before it opens,
-    /// and may have looked just before.
-    private static let doubt = Duration.seconds(1)
-
     /// Of all of them, in order.
     private var last: UInt64 = 0
     private var newest: [InodeNumber: UInt64] = [:]
-    /// When a name of it was given away or removed, where none has led to it since.
-    private var renamed: [InodeNumber: ContinuousClock.Instant] = [:]
-    /// When whoever opened it was sent back to look.
-    private var doubted: [InodeNumber: ContinuousClock.Instant] = [:]
 
     /// The number of the newest change the kernel may not know about; `nil` where it knows of all.
     subscript(inode: InodeNumber) -> UInt64? { newest[inode] }
@@ -26,33 +18,9 @@ struct ForeignChanges {
         for inode in inodes { newest[inode] = last }
     }
 
-    mutating func noteRenamed(_ inodes: some Sequence<InodeNumber>) {
-        let now = ContinuousClock.now
-        renamed = renamed.filter { now - $0.value < Self.doubt }
-        doubted = doubted.filter { now - $0.value < Self.doubt }
-        for inode in inodes { renamed[inode] = now }
-    }
-
     /// The kernel has nothing of it.
     mutating func forget(_ inode: InodeNumber) {
         newest[inode] = nil
-        renamed[inode] = nil
-    }
-
-    /// A name leads to it now.
-    mutating func noteName(of inode: InodeNumber) { renamed[inode] = nil }
-
-    /// Whether the kernel may mean another file: the name by which it came to this one may have been given away meanwhile, as
-    /// where an editor keeps the old version under another name. Told so (ESTALE) it looks all names up again; who has no name
-    /// to look up, as for a file in /proc/self/fd, comes a second time, and is right. Not more than once in a while: a second
-    /// ESTALE the program would get.
-    mutating func mayBeMistaken(_ inode: InodeNumber) -> Bool {
-        let now = ContinuousClock.now
-        guard let since = renamed.removeValue(forKey: inode), now - since < Self.doubt,
-            doubted[inode].map({ now - $0 >= Self.doubt }) ?? true
-        else { return false }
-        doubted[inode] = now
-        return true
     }
 
     /// The kernel has dropped what it had before this change.
@@ -104,20 +72,8 @@ extension VolumeState {
     /// Everything may be different.
     mutating func noteAllForeign() -> Set<InodeNumber> {
         changedElsewhere.note(lookups.keys)
-        changedElsewhere.noteRenamed(lookups.keys)
+        renamedElsewhere.note(lookups.keys, mayBeFolders: true)
         return Set(lookups.keys + [rootInode])
-    }
-
-    /// Before the changes are made: what the kernel knows by a name that will be another's, or nobody's.
-    func inodes(renamedBy changes: [Change]) throws(MissingNode) -> [InodeNumber] {
-        var renamed: [InodeNumber] = []
-        for change in changes {
-            guard case .entry? = RecordKey(change.key), let old = try tree.value(change.key, nodes: nodes),
-                old != change.value, let entry = try? EntryRecord(decoding: old), isKnown(entry.inode)
-            else { continue }
-            renamed.append(entry.inode)
-        }
-        return renamed
     }
 
     func openInodes(removedBy changes: [Change]) -> [InodeNumber] {
@@ -145,5 +101,5 @@ extension VolumeState {
     }
 
     /// The kernel never looks the root up.
-    private func isKnown(_ inode: InodeNumber) -> Bool { lookups[inode] != nil || inode == rootInode }
+    func isKnown(_ inode: InodeNumber) -> Bool { lookups[inode] != nil || inode == rootInode }
 }

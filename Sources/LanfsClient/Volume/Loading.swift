@@ -139,9 +139,8 @@ extension Volume {
             let changesLocks = news.changes.contains { concernsLocks($0.key) }
             // In place, unless the tree from before is needed, or something after it can pause.
             let before = removed.isEmpty && !changesLocks ? nil : state.tree
-            let renamed: [InodeNumber]
             do throws(MissingNode) {
-                renamed = try state.inodes(renamedBy: news.changes)
+                try state.noteNames(lostBy: news.changes)
                 try state.tree.apply(news.changes, nodes: state.nodes)
             } catch {
                 if let before { state.tree = before }
@@ -154,7 +153,6 @@ extension Volume {
             try state.replace(
                 after, locks,
                 self.chain(of: record, contents, changeBlocks: base.changeBlocks + news.blocks, after: state.chain))
-            state.changedElsewhere.noteRenamed(renamed)
             return state.noteForeign(news.changes)
         }
         if let foreign { tell(foreign) }

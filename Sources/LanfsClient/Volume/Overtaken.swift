@@ -100,8 +100,9 @@ extension Volume {
     func redo(on record: RootRecord, _ contents: RootContents, sentWith tag: UInt64) async throws(VolumeError) {
         let base = current { $0.chain }
         try check(record, contents, against: base)
-        // G2: else two collections may have taken the blocks that were sent and never named.
-        let isFresh = UploadFence.allows(base: record.gcEpoch, tag: tag)
+        // G2: else two collections may take the blocks that were sent and never named. After one they are given the new tag as
+        // well: that what is unsaved has it is what the next one, and what is set aside, go by.
+        let isFresh = record.gcEpoch <= tag
         let (changes, blocks) = try await self.changes(since: contents)
         let caller = Caller(user: getuid(), group: getgid(), umask: 0, now: .now)
         let execution = Reexecution(mark: ConflictMark.make(caller.now), session: orphanage)

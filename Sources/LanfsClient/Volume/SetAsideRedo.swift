@@ -28,7 +28,7 @@ extension Volume {
             blocks.forget(aside.blocks.map(\.id))
             switch error {
             // Servers may be back by then.
-            case .network, .noServer, .busy, .closed:
+            case .network, .noServer, .busy, .closed, .timedOut:
                 return log.error("work of an earlier session is done again when the volume is opened the next time: \(error)")
             default: break
             }

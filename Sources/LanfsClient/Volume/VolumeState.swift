@@ -99,6 +99,7 @@ struct VolumeState {
     /// Files that the kernel appended to elsewhere than it thinks.
     var movedEnds: Set<InodeNumber> = []
     var changedElsewhere = ForeignChanges()
+    var renamedElsewhere = ForeignNames()
 
     /// `frameMemory`: bytes of file data, unsaved ones included.
     init(chain: CommitChain, session: Incarnation, nodeMemory: Int, frameMemory: Int, readOnly: Bool) {

@@ -85,12 +85,15 @@ public struct Caller: Equatable, Sendable {
     public var group: UInt32
     public var umask: UInt16
     public var now: Timestamp
+    /// Of a program that came by way of the kernel; zero where it is not visible from here.
+    public var thread: Int32?
 
-    public init(user: UInt32, group: UInt32, umask: UInt16, now: Timestamp) {
+    public init(user: UInt32, group: UInt32, umask: UInt16, now: Timestamp, thread: Int32? = nil) {
         self.user = user
         self.group = group
         self.umask = umask
         self.now = now
+        self.thread = thread
     }
 }
 

@@ -90,8 +90,8 @@ struct Files {
     }
 
     private func read(_ number: Int, in volume: Volume) async throws {
-        let folder = try await volume.lookup(Self.name(number / Self.perFolder), in: rootInode).value
-        let file = try await volume.lookup(Self.name(number % Self.perFolder), in: folder.inode).value
+        let folder = try await volume.lookup(Self.name(number / Self.perFolder), in: rootInode, by: 0).value
+        let file = try await volume.lookup(Self.name(number % Self.perFolder), in: folder.inode, by: 0).value
         let opened = try await volume.open(file.inode, flags: [.read], by: Self.caller).value
         let bytes = try await volume.read(opened.handle, offset: 0, count: 4096).value
         guard bytes.pieces.joined().elementsEqual(Self.contents(number)) else {
@@ -103,7 +103,7 @@ struct Files {
     }
 
     private func list(_ number: Int, in volume: Volume) async throws {
-        let folder = try await volume.lookup(Self.name(number), in: rootInode).value
+        let folder = try await volume.lookup(Self.name(number), in: rootInode, by: 0).value
         let handle = try await volume.openDirectory(folder.inode).value
         var (offset, count) = (0 as UInt64, 0)
         while true {
@@ -118,7 +118,7 @@ struct Files {
     }
 
     private func delete(_ number: Int, in volume: Volume) async throws {
-        let folder = try await volume.lookup(Self.name(number), in: rootInode).value
+        let folder = try await volume.lookup(Self.name(number), in: rootInode, by: 0).value
         for file in 0..<Self.perFolder {
             try await volume.unlink(Self.name(file), in: folder.inode, by: Self.caller).value
         }
