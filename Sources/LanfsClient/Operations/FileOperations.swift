@@ -44,7 +44,7 @@ extension Volume {
     }
 
     public func open(_ inode: InodeNumber, flags: OpenFlags, by caller: Caller) -> Outcome<OpenFile> {
-        performOnNewest { (state) throws(Pause) in
+        let open = { @Sendable (state: inout VolumeState) throws(Pause) -> OpenFile in
             if state.renamedElsewhere.mayBeMistaken(inode, caller.thread) { throw .failed(.staleNFSFileHandle) }
             let attributes = try state.read { (transaction) throws(Interruption) in
                 try transaction.attributes(of: inode)
@@ -56,6 +56,9 @@ extension Volume {
             _ = try state.emptyIfAsked(attributes, flags, by: caller)
             return state.open(inode, flags)
         }
+        // Sent back, it was shown the newest names a moment ago. On a root that is newer again they may be gone already, and an open
+        // that always comes too late fails.
+        return current { $0.renamedElsewhere.isReturning(caller.thread) } ? perform(open) : performOnNewest(open)
     }
 
     /// L4: others may read, or could soon as far as one knows, so what is closed or unlocked has to be in a chosen root before that

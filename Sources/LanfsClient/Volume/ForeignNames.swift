@@ -41,21 +41,22 @@ struct ForeignNames {
         if renamed[inode] != nil { seen[Visit(inode: inode, thread: thread)] = .now }
     }
 
-    /// Whether the thread was sent back, and should be shown the newest names.
-    func isReturning(_ thread: Int32) -> Bool { returning[thread] != nil }
+    /// Whether the thread was sent back, and has to be shown the newest names: what they lead to is then opened as it is.
+    func isReturning(_ thread: Int32?) -> Bool { thread.map { returning[$0] != nil } ?? false }
 
     /// Whether the thread has to be sent back to look the names up again.
     mutating func mayBeMistaken(_ inode: InodeNumber, _ thread: Int32?) -> Bool {
         // Others find what they open themselves.
         guard let thread else { return false }
         let now = ContinuousClock.now
+        let isBack = returning.removeValue(forKey: thread).map { now - $0 < Self.doubt } ?? false
         let visit = Visit(inode: inode, thread: thread)
         let isDoubtful = isSince(renamed[inode], seen[visit], now)
         let isWayDoubtful = isSince(wayRenamed, waySeen[thread], now)
         guard isDoubtful || isWayDoubtful else { return false }
         seen[visit] = now
         waySeen[thread] = now
-        if let since = returning.removeValue(forKey: thread), now - since < Self.doubt { return false }
+        guard !isBack else { return false }
         returning[thread] = now
         return true
     }
