@@ -194,9 +194,16 @@ struct LocalDiskTests {
             try withFile(host("d/f"), O_WRONLY) { try writeAll($0, [7, 8], at: 0) }
             try check(chmod(host("d/f"), 0o700))
             try host.killMount()
-            try host.startMount()
+            try host.startMount(["-o", option])
             try #require(try contents(host("d/f")) == [7, 8])
             try #require(try status(host("d/f")).st_mode & 0o777 == 0o700)
+            // Past the kernel's pages, for which it asks for no fsync(2).
+            try withFile(host("d/f"), O_WRONLY | O_APPEND) { file in
+                try writeAll(file, [9])
+                try host.killMount()
+            }
+            try host.startMount()
+            try #require(try contents(host("d/f")) == [7, 8, 9])
         }
     }
 }
