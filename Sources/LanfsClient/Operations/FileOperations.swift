@@ -195,6 +195,7 @@ extension Volume {
         guard case .later = syncAll() else { return syncAll() }
         return .later({ await self.savedForReaders(handle) }, on: executor)
     }
+
     public func syncDirectory(_ handle: Handle) -> Outcome<Void> { syncAll() }
 
     /// The whole prefix of operations is saved, not this file alone: order survives a crash (protocol.md section 4).

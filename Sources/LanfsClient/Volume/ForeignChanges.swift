@@ -40,7 +40,8 @@ extension VolumeState {
     /// of two opens at one time the other may be the first to read.
     mutating func open(_ inode: InodeNumber, _ flags: OpenFlags) -> OpenFile {
         let change = changedElsewhere[inode]
-        return OpenFile(handle: handles.open(inode, flags: flags, after: change), keepCache: change == nil,
+        return OpenFile(
+            handle: handles.open(inode, flags: flags, after: change), keepCache: change == nil,
             isDirect: flags.isSuperset(of: [.write, .append]))
     }
 
@@ -65,7 +66,9 @@ extension VolumeState {
     private static func inode(shownDifferentlyBy change: Change) -> InodeNumber? {
         switch RecordKey(change.key) {
         case .inode(let inode)?, .attribute(let inode, _, _)?, .extent(let inode, _, _)?, .entry(let inode, _)?: inode
-        case .superblock?, .orphan?, .trim?, .usage?, .dead?, .pinnedRoot?, .recovery?, .conflict?, .lock?, .lockRequest?, nil: nil
+        case .superblock?, .orphan?, .trim?, .usage?, .dead?, .pinnedRoot?, .recovery?, .conflict?, .lock?,
+            .lockRequest?, nil:
+            nil
         }
     }
 
@@ -78,7 +81,9 @@ extension VolumeState {
 
     func openInodes(removedBy changes: [Change]) -> [InodeNumber] {
         changes.compactMap { change in
-            guard change.value == nil, case .inode(let inode)? = RecordKey(change.key), handles.isOpen(inode) else { return nil }
+            guard change.value == nil, case .inode(let inode)? = RecordKey(change.key), handles.isOpen(inode) else {
+                return nil
+            }
             return inode
         }
     }

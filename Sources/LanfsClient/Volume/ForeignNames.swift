@@ -74,7 +74,8 @@ extension VolumeState {
     mutating func noteNames(lostBy changes: [Change]) throws(MissingNode) {
         var (lost, areFolders): ([InodeNumber], Bool) = ([], false)
         for change in changes {
-            guard case .entry? = RecordKey(change.key), let old = try tree.value(change.key, nodes: nodes), old != change.value,
+            guard case .entry? = RecordKey(change.key), let old = try tree.value(change.key, nodes: nodes),
+                old != change.value,
                 let entry = try? EntryRecord(decoding: old), isKnown(entry.inode)
             else { continue }
             lost.append(entry.inode)
