@@ -192,7 +192,8 @@ extension Volume {
 
     public func sync(_ handle: Handle, dataOnly: Bool) -> Outcome<Void> {
         if current({ $0.handles.isExpired(handle) }) { return .failed(.staleNFSFileHandle) }
-        guard case .later = syncAll() else { return syncAll() }
+        let outcome = syncAll()
+        guard case .later = outcome else { return outcome }
         return .later({ await self.savedForReaders(handle) }, on: executor)
     }
 

@@ -96,7 +96,7 @@ extension Volume {
         }
     }
 
-    /// - Parameter tag: the gcEpoch that the blocks of what is done again were sent with, at least.
+    /// - Parameter tag: the gcEpoch of the root that it was based on: its blocks have that tag, or the one before (``UploadFence``).
     func redo(on record: RootRecord, _ contents: RootContents, sentWith tag: UInt64) async throws(VolumeError) {
         let base = current { $0.chain }
         try check(record, contents, against: base)

@@ -17,7 +17,9 @@ extension Volume {
         let (chain, tree) = current { ($0.chain, $0.tree) }
         do throws(VolumeError) {
             try await goBack(to: aside, on: chain.contents)
-            try await goingOn.withLock { () async throws(VolumeError) in try await redo(on: chain.record, chain.contents, sentWith: aside.base.gcEpoch) }
+            try await goingOn.withLock { () async throws(VolumeError) in
+                try await redo(on: chain.record, chain.contents, sentWith: aside.base.gcEpoch)
+            }
         } catch {
             update { state in
                 state.tree = tree
