@@ -35,6 +35,11 @@ extension Outcome {
     }
 }
 
+extension Result where Failure == Errno {
+    /// Of waiting until something that was done is saved. Who hears of an interruption does it once more, so that is not said.
+    public var ofWhatIsDone: Self { mapError { $0 == .interrupted ? .ioError : $0 } }
+}
+
 /// An open file or directory of one client; the number goes to the kernel and back.
 public typealias Handle = UInt64
 

@@ -63,7 +63,7 @@ final class Bridge: Sendable {
         let saved = outcome.followed { [self] value -> Result<Value, Errno> in
             let result = await operations.save()
             if case .failure = result { answer.undo(self, value) }
-            return result.map { value }
+            return result.ofWhatIsDone.map { value }
         }
         settle(request, saved, .changing, as: answer)
     }

@@ -10,7 +10,7 @@ extension MountSession {
     /// It is all that the kernel is told. For a name it takes the directory's lock, for pages it waits until every read of
     /// them is answered, in both cases in a way that kill -9 does not end; and whoever waits there keeps the connection open,
     /// so that the answer that is waited for never fails. Killed in there this process would stay for ever, with the mount
-    /// point and everybody who looks at either. So names are valid for a short time instead (``CachePolicy/shared``).
+    /// point and everybody who looks at either. So names are not remembered instead while others may change them (``Bridge/entry(_:)``).
     public func expire(_ inode: InodeNumber) {
         // A negative offset: no pages.
         notify(FUSE_NOTIFY_INVAL_INODE.rawValue, fuse_notify_inval_inode_out(ino: inode, off: -1, len: 0))

@@ -74,6 +74,24 @@ struct LockSharingTests {
         }
     }
 
+    @Test("as does one of two that ask again and again instead of waiting", arguments: [false, true])
+    func upgradesWithoutWaiting(isOnOneMount: Bool) throws {
+        try onTwoMounts { first, second in
+            try withOpen(first("file")) { one in
+                try withOpen((isOnOneMount ? first : second)("file")) { other in
+                    try check(flock(one, LOCK_SH))
+                    try check(flock(other, LOCK_SH))
+                    // Refused, it has none at all.
+                    #expect(flock(one, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+                    try check(flock(other, LOCK_EX | LOCK_NB))
+                    #expect(flock(one, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+                    try check(flock(other, LOCK_UN))
+                    try check(flock(one, LOCK_EX | LOCK_NB))
+                }
+            }
+        }
+    }
+
     @Test("fcntl locks are of ranges, can be asked for, and go with any close")
     func ranges() throws {
         try onTwoMounts { first, second in

@@ -158,13 +158,20 @@ import Testing
         try await volumes[0].put(pattern(4000), as: "file")
         try await volumes[0].save().get()
         let schedules = machines.map { AuditSchedule(volume: volumes[0].id, directories: $0.directories) }
-        let before = volumes.map { $0.current { $0.chain.record.gcEpoch } }
+        let before = volumes[0].current { $0.chain.record.gcEpoch }
+        // The day begins with the first look.
+        for schedule in schedules { #expect(try !schedule.isDue(at: .now, before)) }
+        let yesterday = Timestamp(seconds: Timestamp.now.seconds - 24 * 60 * 60, nanoseconds: 0)
+        for schedule in schedules { try schedule.note(before, at: yesterday) }
         for (index, volume) in volumes.enumerated() {
-            #expect(try schedules[index].isDue(at: .now))
-            try await volume.auditIfDue(by: schedules[index], since: before[index])
-            #expect(volume.current { $0.chain.record.gcEpoch } == before[0] + 1)
-            #expect(try !schedules[index].isDue(at: .now))
+            #expect(try schedules[index].isDue(at: .now, before))
+            try await volume.auditIfDue(by: schedules[index])
+            #expect(volume.current { $0.chain.record.gcEpoch } == before + 1)
+            #expect(try !schedules[index].isDue(at: .now, before + 1))
         }
+        // Who was not there hears of it from the volume.
+        try schedules[2].note(before, at: yesterday)
+        #expect(try !schedules[2].isDue(at: .now, before + 1))
         for volume in volumes { _ = try await volume.close() }
         await server.stop()
     }

@@ -173,6 +173,19 @@ struct LockTableTests {
         #expect(table.lockOrWait(lock(2, .exclusive), at: first) == .waiting(2))
     }
 
+    @Test("of whole files go when their owner is refused a stronger one; those of ranges stay")
+    func refusedUpgrade() {
+        var table = LockTable()
+        let whole = LockTable.Place(space: .whole, inode: 7)
+        for place in [whole, place] {
+            for owner in [1, 2] { #expect(table.lock(lock(owner, .shared), at: place) == .granted) }
+            #expect(table.lock(lock(1, .exclusive), at: place) == .refused(by: lock(2, .shared)))
+        }
+        #expect(table.locks(at: whole) == [lock(2, .shared)])
+        #expect(table.locks(at: place) == [lock(1, .shared), lock(2, .shared)])
+        #expect(table.lock(lock(2, .exclusive), at: whole) == .granted)
+    }
+
     @Test("end with their session, waiting ones too")
     func sessionEnds() {
         var table = LockTable()

@@ -445,6 +445,35 @@ import Testing
         #expect(third.persist == nil)
     }
 
+    @Test("what a watch knew is of the time when its sender had the lease before: it hears anew who wants it")
+    func watchOfEarlierHold() {
+        var desk = desk()
+        let (here, there) = (Answers(), Answers())
+        func ask(_ body: RegisterRequest.Body, as sender: ProposerID, at now: Duration) -> [RegisterDesk.Reply] {
+            var call = call(body, session: sender == 7 ? here : there)
+            call.request.sender = sender
+            let outcome = desk.take([call], now: now)
+            if let state = outcome.persist { desk.persisted(state, true) }
+            return outcome.ready + outcome.held
+        }
+        func ballot(_ counter: UInt64, _ proposer: ProposerID) -> Ballot { Ballot(counter: counter, proposer: proposer) }
+        _ = ask(.initialize(record(1), next: ballot(2, 7)), as: 7, at: .zero)
+        // It has been told, and says so.
+        _ = ask(.prepare(ballot(3, 8)), as: 8, at: .milliseconds(10))
+        #expect(ask(.watch(known: ballot(1, 7), knowsWanted: true), as: 7, at: .milliseconds(20)).isEmpty)
+        _ = ask(.release(ballot(2, 7)), as: 7, at: .milliseconds(30))
+        // Nothing is committed by either: the watch goes on waiting.
+        _ = ask(.prepare(ballot(4, 8)), as: 8, at: .milliseconds(40))
+        _ = ask(.release(ballot(4, 8)), as: 8, at: .milliseconds(50))
+        _ = ask(.prepare(ballot(5, 7)), as: 7, at: .milliseconds(60))
+        let replies = ask(.prepare(ballot(6, 8)), as: 8, at: .milliseconds(70))
+        let told = replies.compactMap { reply -> RegisterResponse? in
+            guard reply.call.request.sender == 7, case .register(let response) = reply.response else { return nil }
+            return response
+        }
+        #expect(told.map(\.wanted) == [true])
+    }
+
     @Test("a watch is answered when its patience ends, and only then")
     func patience() {
         var desk = desk()

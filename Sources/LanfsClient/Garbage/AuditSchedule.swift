@@ -3,7 +3,8 @@ import LanfsLocal
 import LanfsProtocol
 import SystemPackage
 
-/// When this machine last audited a volume, or saw another do so, kept over restarts. Only how often depends on it, nothing's safety.
+/// When a volume was last audited, as far as this machine knows, kept over restarts: each audit raises the gcEpoch, so one that is
+/// new here is that of another machine. Only how often depends on it, nothing's safety.
 struct AuditSchedule: Sendable {
     private static let interval: Int64 = 24 * 60 * 60
 
@@ -13,53 +14,72 @@ struct AuditSchedule: Sendable {
         path = directories.state(ofVolume: volume.hex).appending("audited")
     }
 
-    func isDue(at now: Timestamp) throws(LocalFileError) -> Bool {
-        guard let bytes = try PrivateFile.read(path, limit: 64), bytes.count == 8 else { return true }
-        let last = bytes.reduce(Int64(0)) { $0 << 8 | Int64($1) }
+    /// The first time, and where another machine has audited, the day begins now.
+    func isDue(at now: Timestamp, _ gcEpoch: UInt64) throws(LocalFileError) -> Bool {
+        guard let last = try read(), last.gcEpoch == gcEpoch else {
+            try note(gcEpoch, at: now)
+            return false
+        }
         // A clock that was put back must not put it off for ever.
-        return now.seconds < last || now.seconds - last >= Self.interval
+        return now.seconds < last.seconds || now.seconds - last.seconds >= Self.interval
     }
 
-    func noteDone(at now: Timestamp) throws(LocalFileError) {
-        try PrivateFile.write(withUnsafeBytes(of: now.seconds.bigEndian) { Array($0) }, to: path)
+    func note(_ gcEpoch: UInt64, at now: Timestamp) throws(LocalFileError) {
+        var writer = ByteWriter(reserving: 16)
+        writer.append(now.seconds)
+        writer.append(gcEpoch)
+        try PrivateFile.write(writer.bytes, to: path)
+    }
+
+    private func read() throws(LocalFileError) -> (seconds: Int64, gcEpoch: UInt64)? {
+        guard let bytes = try PrivateFile.read(path, limit: 64) else { return nil }
+        var reader = ByteReader(bytes)
+        // What cannot be read says nothing.
+        guard let seconds: Int64 = try? reader.integer(), let gcEpoch: UInt64 = try? reader.integer() else { return nil }
+        return (seconds, gcEpoch)
     }
 }
 
 extension Volume {
-    /// While the volume is mounted it is audited once a day by one of its machines, first when it has been mounted for ten
-    /// minutes. Each audit raises the gcEpoch: one by every machine would make what stalled clients have sent old within hours.
+    /// While the volume is mounted it is audited once a day by one of its machines. Each audit raises the gcEpoch: one by every
+    /// machine would make what stalled clients have sent old within hours.
     func auditDaily() {
         let schedule = AuditSchedule(volume: id, directories: directories)
         Task { [weak self] in
-            var seen = self?.current { $0.chain.record.gcEpoch } ?? 0
             var pause = Duration.seconds(600)
             while (try? await Task.sleep(for: pause)) != nil {
                 guard let self, !self.isClosed.load(ordering: .relaxed) else { return }
                 pause = .seconds(600)
                 do {
-                    try await self.auditIfDue(by: schedule, since: seen)
+                    try await self.auditIfDue(by: schedule)
                 } catch {
                     pause = .seconds(3600)
                     self.log.warning("the daily audit could not finish, deleted no more, and is tried again: \(error)")
                 }
-                seen = self.current { $0.chain.record.gcEpoch }
             }
         }
     }
 
-    /// - Parameter seen: the gcEpoch when this was last looked at. Where it is another by now, another machine has audited.
-    func auditIfDue(by schedule: AuditSchedule, since seen: UInt64) async throws {
-        guard servers.isReachable, try schedule.isDue(at: .now) else { return }
+    func auditIfDue(by schedule: AuditSchedule) async throws {
+        guard servers.isReachable, try schedule.isDue(at: .now, gcEpoch) else { return }
         // With the lease the root is the newest: of those that begin at one time the second sees what the first did.
         try await acquireLease()
-        if current({ $0.chain.record.gcEpoch }) == seen {
-            let report = try await audit()
-            if report.sweptBlocks > 0 {
-                log.notice(
-                    "the daily audit found blocks that nothing refers to; the server deletes them in 24 hours",
-                    metadata: ["blocks": "\(report.sweptBlocks)", "bytes": "\(report.sweptBytes)"])
-            }
+        guard try schedule.isDue(at: .now, gcEpoch) else { return }
+        let report: AuditReport
+        do throws(VolumeError) {
+            report = try await audit()
+        } catch {
+            // It may have raised the gcEpoch itself: due it is still.
+            try schedule.note(gcEpoch, at: Timestamp(seconds: 0, nanoseconds: 0))
+            throw error
         }
-        try schedule.noteDone(at: .now)
+        if report.sweptBlocks > 0 {
+            log.notice(
+                "the daily audit found blocks that nothing refers to; the server deletes them in 24 hours",
+                metadata: ["blocks": "\(report.sweptBlocks)", "bytes": "\(report.sweptBytes)"])
+        }
+        try schedule.note(gcEpoch, at: .now)
     }
+
+    private var gcEpoch: UInt64 { current { $0.chain.record.gcEpoch } }
 }

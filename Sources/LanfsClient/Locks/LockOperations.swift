@@ -76,6 +76,7 @@ extension Volume {
                 await allTold()
                 return .success(())
             case .refused(let other):
+                tellOfGrants()
                 if other.owner.session != orphanage { watchOtherSessions() }
                 return .failure(.resourceTemporarilyUnavailable)
             case .deadlock: return .failure(.deadlock)

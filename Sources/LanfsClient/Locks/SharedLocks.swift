@@ -66,13 +66,19 @@ struct SharedLocks {
         case .waiting(let ticket):
             requests[ticket] = Request(place: place, lock: lock)
             isChanged = true
-            if place.space == .whole {
-                own.unlock(lock.start...lock.end, of: lock.owner, at: place)
-                grantWaiting()
-            }
-        case .refused, .deadlock: break
+            dropRefused(lock, at: place)
+        case .refused: dropRefused(lock, at: place)
+        case .deadlock: break
         }
         return answer
+    }
+
+    /// What the owner of a lock of flock(2) had until it wanted a stronger one.
+    private mutating func dropRefused(_ lock: FileLock, at place: LockTable.Place) {
+        guard place.space == .whole, holds(lock.owner, at: place) else { return }
+        own.unlock(lock.start...lock.end, of: lock.owner, at: place)
+        isChanged = true
+        grantWaiting()
     }
 
     /// The lease was got, and with it the newest table.

@@ -38,6 +38,6 @@ extension Volume {
         let isSame = current { $0.contests } == contests
         if case .success = outcome, isSame { return .success(value) }
         undo(value)
-        return outcome.flatMap { .failure(.ioError) }
+        return outcome.ofWhatIsDone.flatMap { .failure(.ioError) }
     }
 }

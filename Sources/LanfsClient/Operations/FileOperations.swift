@@ -16,11 +16,14 @@ extension Volume {
                     Place(name, in: parent), .regular, permissions: permissions, device: 0, inode)
                 return (made, made.isNew ? operation : nil)
             }
-            // A plain O_CREAT that lost a race opens the winner's file (protocol.md section 7).
+            // A plain O_CREAT that lost a race opens the winner's file (protocol.md section 7). The kernel takes it for new and asks
+            // nobody whether the caller may: who could not be sure of that is sent back, and opens what is there.
+            guard isNew || flags.areGranted(to: caller, on: attributes) else { throw .failed(.staleNFSFileHandle) }
             let opened = try isNew ? attributes : state.emptyIfAsked(attributes, flags, by: caller)
+            if isNew { self.committer.noteName(self) }
             return (state.countLookup(opened), state.open(opened.inode, flags))
         }
-        // What is closed is saved; without O_EXCL nobody asked to be the only one.
+        // Nobody asked to be the only one: what is closed is saved then.
         guard flags.contains(.exclusive) else { return perform(create) }
         return performExclusively(
             undo: { attributes, file in
@@ -188,7 +191,7 @@ extension Volume {
         if !moved.isEmpty { tell(moved) }
     }
 
-    private func saved(_ count: Int) async -> Result<Int, Errno> { await save().map { count } }
+    private func saved(_ count: Int) async -> Result<Int, Errno> { await save().ofWhatIsDone.map { count } }
 
     public func sync(_ handle: Handle, dataOnly: Bool) -> Outcome<Void> {
         if current({ $0.handles.isExpired(handle) }) { return .failed(.staleNFSFileHandle) }
@@ -238,6 +241,14 @@ extension Volume {
         }
         if case .done(let copied) = copied, !copied.isSynchronous { return .done(copied.count) }
         return copied.followed(on: executor) { $0.isSynchronous ? await self.saved($0.count) : .success($0.count) }
+    }
+}
+
+extension OpenFlags {
+    /// Whether the owner opens a file as its mode lets the owner do, in whatever folder.
+    fileprivate func areGranted(to caller: Caller, on file: Attributes) -> Bool {
+        let wanted: UInt16 = (contains(.read) ? 0o400 : 0) | (contains(.write) || contains(.truncate) ? 0o200 : 0)
+        return file.type == .regular && file.user == caller.user && file.permissions & wanted == wanted
     }
 }
 

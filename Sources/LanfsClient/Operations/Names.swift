@@ -80,10 +80,11 @@ extension Volume {
 
     public func unlink(_ name: [UInt8], in parent: InodeNumber, by caller: Caller) -> Outcome<Void> {
         performExclusively { [incarnation = orphanage] (state) throws(Pause) in
-            let handles = state.handles
+            let (handles, names) = (state.handles, state.renamedElsewhere)
             let removal = try state.execute(by: caller) { (transaction) throws(Interruption) in
                 let place = Place(name, in: parent)
                 let found = try transaction.find(place)
+                try names.requireRemovable(found, from: parent, in: transaction, by: caller)
                 let removal = try transaction.unlink(
                     name, in: parent, by: caller, incarnation: incarnation, isOpen: handles.isOpen)
                 return (removal, found.map { .unlink(place, $0) })
@@ -94,10 +95,11 @@ extension Volume {
 
     public func removeDirectory(_ name: [UInt8], in parent: InodeNumber, by caller: Caller) -> Outcome<Void> {
         performExclusively { [incarnation = orphanage] (state) throws(Pause) in
-            let handles = state.handles
+            let (handles, names) = (state.handles, state.renamedElsewhere)
             let removal = try state.execute(by: caller) { (transaction) throws(Interruption) in
                 let place = Place(name, in: parent)
                 let found = try transaction.find(place)
+                try names.requireRemovable(found, from: parent, in: transaction, by: caller)
                 let removal = try transaction.removeDirectory(
                     name, in: parent, by: caller, incarnation: incarnation, isOpen: handles.isOpen)
                 return (removal, found.map { .removeDirectory(place, $0) })
@@ -111,10 +113,12 @@ extension Volume {
         by caller: Caller
     ) -> Outcome<Void> {
         performExclusively { [incarnation = orphanage] (state) throws(Pause) in
-            let handles = state.handles
+            let (handles, names) = (state.handles, state.renamedElsewhere)
             let removal = try state.execute(by: caller) { (transaction) throws(Interruption) in
                 let (source, target) = (Place(name, in: parent), Place(newName, in: newParent))
                 let (moved, replaced) = (try transaction.find(source), try transaction.find(target))
+                try names.requireRemovable(moved, from: parent, in: transaction, by: caller)
+                try names.requireRemovable(replaced, from: newParent, in: transaction, by: caller)
                 let removal = try transaction.rename(
                     name, in: parent, to: newName, in: newParent, mode: mode, by: caller, incarnation: incarnation,
                     isOpen: handles.isOpen)

@@ -14,7 +14,12 @@ final class Committer: Sendable {
     }
 
     private let state = Mutex(State())
+    /// A file that was made and stays open is seen on other machines within a tenth of a second; one that is closed before that
+    /// costs no commit of its own.
+    private static let nameInterval = Duration.milliseconds(50)
+
     private let timerIsSet = Atomic<Bool>(false)
+    private let nameTimerIsSet = Atomic<Bool>(false)
 
     /// Something changed: it will be committed within the interval.
     func noteChange(_ volume: Volume) {
@@ -25,6 +30,16 @@ final class Committer: Sendable {
             try? await Task.sleep(for: volume.options.commitInterval)
             self.timerIsSet.store(false, ordering: .releasing)
             self.start(volume)
+        }
+    }
+
+    /// A name was made for which nobody waits.
+    func noteName(_ volume: Volume) {
+        guard !nameTimerIsSet.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        Task.detached(executorPreference: volume.executor) {
+            try? await Task.sleep(for: Self.nameInterval)
+            self.nameTimerIsSet.store(false, ordering: .releasing)
+            if volume.isShared, volume.current({ $0.hasUnsavedWork }) { self.hurry(volume) }
         }
     }
 

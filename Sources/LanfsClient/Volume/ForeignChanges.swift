@@ -75,7 +75,7 @@ extension VolumeState {
     /// Everything may be different.
     mutating func noteAllForeign() -> Set<InodeNumber> {
         changedElsewhere.note(lookups.keys)
-        renamedElsewhere.note(lookups.keys, mayBeFolders: true)
+        renamedElsewhere.noteAll()
         return Set(lookups.keys + [rootInode])
     }
 

@@ -67,22 +67,25 @@ public struct LockTable: Equatable, Sendable {
         return false
     }
 
-    /// Takes a lock, in place of what its owner holds of the range; or says who is in the way, and changes nothing.
+    /// Takes a lock, in place of what its owner holds of the range; or says who is in the way, and changes nothing. Whoever
+    /// wants to make a lock of flock(2) stronger and cannot has none any more, as on Linux: two that share it would else be in
+    /// each other's way for ever.
     ///
-    /// After a lock was made weaker others may go on: ``grantWaiting()``.
+    /// After a lock went or was made weaker others may go on: ``grantWaiting()``.
     public mutating func lock(_ lock: FileLock, at place: Place) -> Answer {
-        if let other = conflict(with: lock, at: place) { return .refused(by: other) }
+        if let other = conflict(with: lock, at: place) {
+            if place.space == .whole { clear(lock.start...lock.end, of: lock.owner, at: place) }
+            return .refused(by: other)
+        }
         put(lock, at: place)
         return .granted
     }
 
-    /// The same, and waits behind whoever is in the way (F_SETLKW). Who waits to make a lock of flock(2) stronger has none
-    /// meanwhile, as on Linux: two that share it would else wait for each other for ever.
+    /// The same, and waits behind whoever is in the way (F_SETLKW).
     public mutating func lockOrWait(_ lock: FileLock, at place: Place) -> Answer {
         guard case .refused = self.lock(lock, at: place) else { return .granted }
         // flock(2) knows no EDEADLK: its locks belong to open files, and anyone may close one.
         if place.space == .range, wouldDeadlock(lock, at: place) { return .deadlock }
-        if place.space == .whole { clear(lock.start...lock.end, of: lock.owner, at: place) }
         let ticket = nextTicket
         nextTicket += 1
         queue.append(Waiting(ticket: ticket, place: place, lock: lock))

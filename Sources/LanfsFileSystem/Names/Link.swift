@@ -83,6 +83,17 @@ extension Transaction {
         return try dropName(of: record, at: caller.now, incarnation, isOpen)
     }
 
+    /// In a folder with the sticky bit a name is for the owner of the file, or of the folder, to take away.
+    ///
+    /// - Throws: `EPERM`.
+    public func requireRemovable(
+        _ inode: InodeNumber, from parent: InodeNumber, by caller: Caller
+    ) throws(Interruption) {
+        let directory = try self.directory(parent).attributes
+        guard directory.permissions & sticky != 0, caller.user != 0, caller.user != directory.user else { return }
+        guard try self.inode(inode).attributes.user == caller.user else { throw .failed(.notPermitted) }
+    }
+
     func requireEmpty(_ directory: InodeNumber) throws(Interruption) {
         guard try first(in: .entries(of: directory)) == nil else { throw .failed(.directoryNotEmpty) }
     }

@@ -8,6 +8,9 @@ public struct KeeperStep: Equatable, Sendable {
     public var persist: KeeperState?
     /// A record was learned, the holder's lease is newly wanted, or it was given back and somebody is next.
     public var wakesWatchers = false
+    /// The lease went to whoever asked. What a watch of theirs that waits says it knows is of an earlier time: it is to be asked
+    /// from now on as if they knew nothing (``RegisterRequest/forgetWanted()``).
+    public var beginsHold = false
 }
 
 /// One vote on the root register of one volume: the acceptor's half of protocol.md section 2, and of the write lease.
@@ -61,6 +64,7 @@ public struct Keeper<Verifier: RecordVerifier>: Sendable {
     public mutating func step(_ request: RegisterRequest, now: Duration) -> KeeperStep {
         sessions.settle(now, isLeased: leaseLeft(now) != nil, timing)
         sessions.heard(of: request.sender, now)
+        let wasHolder = isHolder(request.sender)
         let before = (
             learned: state.learned, revision: state.revision, wanted: isWanted(now), waits: sessions.isWaiting,
             reservedUntil: reservedUntil
@@ -94,11 +98,17 @@ public struct Keeper<Verifier: RecordVerifier>: Sendable {
             },
             persist: state.revision != before.revision ? state : nil,
             wakesWatchers: state.learned != before.learned || (wanted && !before.wanted)
-                || (sessions.isWaiting && !before.waits) || (reservedUntil != nil && reservedUntil != before.reservedUntil))
+                || (sessions.isWaiting && !before.waits) || (reservedUntil != nil && reservedUntil != before.reservedUntil),
+            beginsHold: isHolder(request.sender) && !wasHolder)
     }
 }
 
 extension RegisterRequest {
+    /// L2: a watch that waits since an earlier hold of the lease is to tell again that somebody wants it.
+    public mutating func forgetWanted() {
+        if case .watch(let known, true) = body { body = .watch(known: known, knowsWanted: false) }
+    }
+
     /// L4: it counts on this registration.
     fileprivate func names(_ ticket: UInt64?) -> Bool {
         if case .join(_, let named?) = body { named == ticket } else { false }

@@ -114,6 +114,7 @@ struct RegisterDesk: Sendable {
             let step = keeper.step(call.request, now: now)
             if let state = step.persist { outcome.persist = state }
             if step.wakesWatchers { wakesWatchers = true }
+            if step.beginsHold { forgetWanted(by: call.request.sender) }
             if let response = step.response {
                 outcome.add(call, .register(response))
             } else {
@@ -148,6 +149,12 @@ struct RegisterDesk: Sendable {
     /// Whether the state of an outcome reached the disk.
     mutating func persisted(_ state: KeeperState, _ isOnDisk: Bool) {
         unpersisted = isOnDisk ? nil : state
+    }
+
+    private mutating func forgetWanted(by holder: ProposerID) {
+        for index in parked.indices where parked[index].call.request.sender == holder {
+            parked[index].call.request.forgetWanted()
+        }
     }
 
     /// The keeper learned something: which of the watches has news now?
