@@ -65,22 +65,6 @@ struct SharingTests {
         }
     }
 
-    @Test("a file that was made and stays open is soon there for another machine, though nobody waits for that")
-    func madeAndKeptOpen() throws {
-        try onTwoMounts { first, second in
-            try writeFile(first("0"), [1], sync: true)
-            try writeFile(second("0"), [2], sync: true)
-            for round in 1..<10 {
-                let flags = round % 2 == 0 ? O_RDONLY : O_WRONLY
-                let file = try check(open(first("\(round)"), flags | O_CREAT, 0o644))
-                defer { close(file) }
-                // Less than the second in which everything is saved.
-                try #require(
-                    eventually(.milliseconds(700), every: 1000) { access(second("\(round)"), F_OK) == 0 }, "round \(round)")
-            }
-        }
-    }
-
     /// As editors do that keep the old version. The kernel has just looked the name up.
     @Test("a name that another machine gave to a new file is not opened, or cut off, as the old one, which has another name now")
     func replacedWhileLookedUp() throws {

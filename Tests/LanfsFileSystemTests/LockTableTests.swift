@@ -183,7 +183,12 @@ struct LockTableTests {
         }
         #expect(table.locks(at: whole) == [lock(2, .shared)])
         #expect(table.locks(at: place) == [lock(1, .shared), lock(2, .shared)])
-        #expect(table.lock(lock(2, .exclusive), at: whole) == .granted)
+        // It waits on another thread for a stronger one, and takes a weaker one meanwhile: that stays.
+        _ = table.lockOrWait(lock(1, .exclusive), at: whole)
+        #expect(table.lock(lock(1, .shared), at: whole) == .granted)
+        #expect(table.grantWaiting().isEmpty)
+        #expect(table.lock(lock(2, .exclusive), at: whole) == .refused(by: lock(1, .shared)))
+        #expect(table.grantWaiting().map(\.lock) == [lock(1, .exclusive)])
     }
 
     @Test("end with their session, waiting ones too")

@@ -8,6 +8,9 @@ extension BlockPool {
     private static let patience = Duration.seconds(2)
     private static let shortPatience = Duration.milliseconds(500)
 
+    /// How long servers that are away are waited for that may be the only ones to have a block.
+    private static let patienceForHolders = Duration.seconds(10)
+
     func free(_ blocks: [BlockID], gcEpoch: UInt64) async throws(VolumeError) {
         _ = try await askAll(.free(blocks: blocks, gcEpoch: gcEpoch), patience: Self.shortPatience)
     }
@@ -23,15 +26,15 @@ extension BlockPool {
     func renew(_ blocks: [BlockID], gcEpoch: UInt64) async throws(VolumeError) -> Bool {
         for id in blocks { if let bytes = unflushed(id) { hold(SealedBlock(id: id, bytes: bytes), gcEpoch: gcEpoch) } }
         try await flush()
-        let deadline = timeout.map { ContinuousClock.now + $0 }
+        let deadline = ContinuousClock.now + Self.patienceForHolders
         for start in stride(from: 0, to: blocks.count, by: 1000) {
             let ids = Array(blocks[start..<min(start + 1000, blocks.count)])
             var (changes, result) = (servers.changes.count, try await renewSome(ids, gcEpoch: gcEpoch))
             // Who is away may have what the others have not.
             while result == nil {
-                if servers.isClosed { throw .closed }
-                if let deadline, ContinuousClock.now >= deadline { throw .timedOut }
-                await servers.changes.next(after: changes, until: deadline)
+                guard ContinuousClock.now < deadline else { throw .noServer }
+                // One that was late or refused tells of no change.
+                await servers.changes.next(after: changes, until: min(deadline, .now + .seconds(1)))
                 (changes, result) = (servers.changes.count, try await renewSome(ids, gcEpoch: gcEpoch))
             }
             guard result == true else { return false }

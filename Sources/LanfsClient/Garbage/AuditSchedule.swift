@@ -65,14 +65,8 @@ extension Volume {
         // With the lease the root is the newest: of those that begin at one time the second sees what the first did.
         try await acquireLease()
         guard try schedule.isDue(at: .now, gcEpoch) else { return }
-        let report: AuditReport
-        do throws(VolumeError) {
-            report = try await audit()
-        } catch {
-            // It may have raised the gcEpoch itself: due it is still.
-            try schedule.note(gcEpoch, at: Timestamp(seconds: 0, nanoseconds: 0))
-            throw error
-        }
+        // One that fails after it has raised the gcEpoch counts: others' turn is the next day, and so is this machine's.
+        let report = try await audit()
         if report.sweptBlocks > 0 {
             log.notice(
                 "the daily audit found blocks that nothing refers to; the server deletes them in 24 hours",

@@ -18,7 +18,10 @@ extension Volume {
             }
             // A plain O_CREAT that lost a race opens the winner's file (protocol.md section 7). The kernel takes it for new and asks
             // nobody whether the caller may: who could not be sure of that is sent back, and opens what is there.
-            guard isNew || flags.areGranted(to: caller, on: attributes) else { throw .failed(.staleNFSFileHandle) }
+            guard isNew || flags.areGranted(to: caller, on: attributes) else {
+                state.renamedElsewhere.noteSentBack(caller.thread)
+                throw .failed(.staleNFSFileHandle)
+            }
             let opened = try isNew ? attributes : state.emptyIfAsked(attributes, flags, by: caller)
             if isNew { self.committer.noteName(self) }
             return (state.countLookup(opened), state.open(opened.inode, flags))

@@ -84,7 +84,9 @@ extension Volume {
             let removal = try state.execute(by: caller) { (transaction) throws(Interruption) in
                 let place = Place(name, in: parent)
                 let found = try transaction.find(place)
-                try names.requireRemovable(found, from: parent, in: transaction, by: caller)
+                if let found, names.mayBeUnseen(found.inode, by: caller.thread) {
+                    try transaction.requireOwner(found.inode, in: parent, caller)
+                }
                 let removal = try transaction.unlink(
                     name, in: parent, by: caller, incarnation: incarnation, isOpen: handles.isOpen)
                 return (removal, found.map { .unlink(place, $0) })
@@ -99,7 +101,9 @@ extension Volume {
             let removal = try state.execute(by: caller) { (transaction) throws(Interruption) in
                 let place = Place(name, in: parent)
                 let found = try transaction.find(place)
-                try names.requireRemovable(found, from: parent, in: transaction, by: caller)
+                if let found, names.mayBeUnseen(found.inode, by: caller.thread) {
+                    try transaction.requireOwner(found.inode, in: parent, caller)
+                }
                 let removal = try transaction.removeDirectory(
                     name, in: parent, by: caller, incarnation: incarnation, isOpen: handles.isOpen)
                 return (removal, found.map { .removeDirectory(place, $0) })
@@ -117,8 +121,10 @@ extension Volume {
             let removal = try state.execute(by: caller) { (transaction) throws(Interruption) in
                 let (source, target) = (Place(name, in: parent), Place(newName, in: newParent))
                 let (moved, replaced) = (try transaction.find(source), try transaction.find(target))
-                try names.requireRemovable(moved, from: parent, in: transaction, by: caller)
-                try names.requireRemovable(replaced, from: newParent, in: transaction, by: caller)
+                let taken = [(moved, parent), (mode == .noReplace || replaced?.inode == moved?.inode ? nil : replaced, newParent)]
+                for case (let found?, let place) in taken where names.mayBeUnseen(found.inode, by: caller.thread) {
+                    try transaction.requireOwner(found.inode, in: place, caller)
+                }
                 let removal = try transaction.rename(
                     name, in: parent, to: newName, in: newParent, mode: mode, by: caller, incarnation: incarnation,
                     isOpen: handles.isOpen)

@@ -39,6 +39,7 @@ final class Committer: Sendable {
         Task.detached(executorPreference: volume.executor) {
             try? await Task.sleep(for: Self.nameInterval)
             self.nameTimerIsSet.store(false, ordering: .releasing)
+            guard !volume.isClosed.load(ordering: .acquiring) else { return }
             if volume.isShared, volume.current({ $0.hasUnsavedWork }) { self.hurry(volume) }
         }
     }

@@ -51,7 +51,14 @@ struct ForeignNames {
     /// A name has just led the thread there.
     mutating func noteLookup(of inode: InodeNumber, by thread: Int32, at now: ContinuousClock.Instant = .now) {
         tidy(now)
-        if lost(inode, now) != nil { seen[Visit(inode: inode, thread: thread)] = now }
+        if lost(inode, now) != nil || fresh(named[inode], now) != nil { seen[Visit(inode: inode, thread: thread)] = now }
+    }
+
+    /// The thread is sent back for a reason of its own.
+    mutating func noteSentBack(_ thread: Int32?, at now: ContinuousClock.Instant = .now) {
+        guard let thread else { return }
+        waySeen[thread] = now
+        returning[thread] = now
     }
 
     /// Whether the thread was sent back, and has to be shown the newest names: what they lead to is then opened as it is.
@@ -76,14 +83,12 @@ struct ForeignNames {
         return true
     }
 
-    /// The kernel asks whose a file in a folder with the sticky bit is of what the name led to when it looked. Where that may have
-    /// been something else it is asked here.
-    func requireRemovable(
-        _ found: Found?, from parent: InodeNumber, in transaction: Transaction, by caller: Caller
-    ) throws(Interruption) {
-        let now = ContinuousClock.now
-        guard let found, (fresh(named[found.inode], now) ?? fresh(allRenamed, now)) != nil else { return }
-        try transaction.requireRemovable(found.inode, from: parent, by: caller)
+    /// Whether a name leads there now that led the thread to something else when it looked. So the kernel has not asked whether it may
+    /// take that name away.
+    func mayBeUnseen(_ inode: InodeNumber, by thread: Int32?, at now: ContinuousClock.Instant = .now) -> Bool {
+        guard let thread else { return false }
+        let change = [fresh(named[inode], now), fresh(allRenamed, now)].compactMap { $0 }.max()
+        return isSince(change, seen[Visit(inode: inode, thread: thread)])
     }
 
     private func lost(_ inode: InodeNumber, _ now: ContinuousClock.Instant) -> ContinuousClock.Instant? {

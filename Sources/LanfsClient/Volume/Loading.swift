@@ -58,63 +58,20 @@ extension Volume {
         guard try await !append(news, of: record, contents, to: base) else { return remember(record) }
         let isWhole = !news.isAfterBase || base.contents.newestChange == nil
         let all = isWhole ? news : try await changes(from: contents.newestChange)
-        let tree = try await runToEnd { (state) throws(Pause) in
+        let foreign = try await runToEnd { (state) throws(Pause) in
             var tree = Tree(root: contents.tree)
             do throws(MissingNode) {
                 try tree.apply(all.changes, nodes: state.nodes)
             } catch {
                 throw .node(error)
             }
-            return tree
-        }
-        // So that a checkpoint of another client makes nobody forget what it did not change.
-        let changes = try await changes(to: tree)
-        let foreign = try await runToEnd { (state) throws(Pause) in
             let locks = try state.lockRecords(of: tree)
             for inode in try state.openInodes(missingFrom: tree) { state.ghosts[inode] = state.tree }
-            if let changes {
-                do throws(MissingNode) {
-                    try state.noteNames(changedBy: changes)
-                } catch {
-                    throw .node(error)
-                }
-            }
             try state.replace(tree, locks, self.chain(of: record, contents, changeBlocks: all.blocks, after: state.chain))
-            return changes.map { state.noteForeign($0) } ?? state.noteAllForeign()
+            return state.noteAllForeign()
         }
         remember(record)
         tell(foreign)
-    }
-
-    /// Nodes that differ, on one level, of what is worth comparing: 8 MiB at most. And how often some are fetched for it.
-    private static let (comparedNodes, comparedRounds) = (512, 16)
-
-    /// What another client's tree has otherwise than the one here; `nil`: much.
-    private func changes(to tree: Tree) async throws(VolumeError) -> [Change]? {
-        for _ in 0..<Self.comparedRounds {
-            switch current({ $0.tree.difference(to: tree, limit: Self.comparedNodes, nodes: $0.nodes) }) {
-            case .changes(let changes): return changes
-            case .large: return nil
-            case .missing(let nodes): try await loadNodes(nodes)
-            }
-        }
-        return nil
-    }
-
-    private func loadNodes(_ nodes: [MissingNode]) async throws(VolumeError) {
-        let outcomes = await withTaskGroup(of: Result<Void, VolumeError>.self) { group in
-            for node in nodes {
-                group.addTask {
-                    do throws(VolumeError) {
-                        return .success(try await self.loadNode(node))
-                    } catch {
-                        return .failure(error)
-                    }
-                }
-            }
-            return await group.reduce(into: [Result<Void, VolumeError>]()) { $0.append($1) }
-        }
-        for outcome in outcomes { try outcome.get() }
     }
 
     /// F1: stops with an alarm where a root does not descend from the one before.

@@ -153,11 +153,12 @@ public struct LockTable: Equatable, Sendable {
         var granted: [Waiting] = []
         var remaining: [Waiting] = []
         for waiting in queue {
-            if lock(waiting.lock, at: waiting.place) == .granted {
-                granted.append(waiting)
-            } else {
+            guard conflict(with: waiting.lock, at: waiting.place) == nil else {
                 remaining.append(waiting)
+                continue
             }
+            put(waiting.lock, at: waiting.place)
+            granted.append(waiting)
         }
         queue = remaining
         return granted

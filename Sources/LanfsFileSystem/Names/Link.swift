@@ -83,15 +83,14 @@ extension Transaction {
         return try dropName(of: record, at: caller.now, incarnation, isOpen)
     }
 
-    /// In a folder with the sticky bit a name is for the owner of the file, or of the folder, to take away.
+    /// In a folder with the sticky bit a name is for the owner of the file, or of the folder, to take away. Who else may the kernel
+    /// knows: to be called where it has asked that of another file.
     ///
-    /// - Throws: `EPERM`.
-    public func requireRemovable(
-        _ inode: InodeNumber, from parent: InodeNumber, by caller: Caller
-    ) throws(Interruption) {
+    /// - Throws: `ESTALE`, which the kernel takes as a request to look, and to ask, again.
+    public func requireOwner(_ inode: InodeNumber, in parent: InodeNumber, _ caller: Caller) throws(Interruption) {
         let directory = try self.directory(parent).attributes
         guard directory.permissions & sticky != 0, caller.user != 0, caller.user != directory.user else { return }
-        guard try self.inode(inode).attributes.user == caller.user else { throw .failed(.notPermitted) }
+        guard try self.inode(inode).attributes.user == caller.user else { throw .failed(.staleNFSFileHandle) }
     }
 
     func requireEmpty(_ directory: InodeNumber) throws(Interruption) {

@@ -64,7 +64,7 @@ public struct Keeper<Verifier: RecordVerifier>: Sendable {
     public mutating func step(_ request: RegisterRequest, now: Duration) -> KeeperStep {
         sessions.settle(now, isLeased: leaseLeft(now) != nil, timing)
         sessions.heard(of: request.sender, now)
-        let wasHolder = isHolder(request.sender)
+        let held = holdsLease(request.sender, now)
         let before = (
             learned: state.learned, revision: state.revision, wanted: isWanted(now), waits: sessions.isWaiting,
             reservedUntil: reservedUntil
@@ -99,7 +99,7 @@ public struct Keeper<Verifier: RecordVerifier>: Sendable {
             persist: state.revision != before.revision ? state : nil,
             wakesWatchers: state.learned != before.learned || (wanted && !before.wanted)
                 || (sessions.isWaiting && !before.waits) || (reservedUntil != nil && reservedUntil != before.reservedUntil),
-            beginsHold: isHolder(request.sender) && !wasHolder)
+            beginsHold: !held && holdsLease(request.sender, now))
     }
 }
 
@@ -252,6 +252,8 @@ extension Keeper {
     private func isHolder(_ sender: ProposerID) -> Bool {
         sender == state.promised.proposer && state.promised != state.released
     }
+
+    private func holdsLease(_ sender: ProposerID, _ now: Duration) -> Bool { isHolder(sender) && leaseLeft(now) != nil }
 
     /// L7: the lease was given back, and it was this session that asked for it first.
     private func isTurn(of sender: ProposerID, _ now: Duration) -> Bool {
