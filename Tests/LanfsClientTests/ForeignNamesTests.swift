@@ -10,6 +10,7 @@ import Testing
 @Suite("Names that other machines give away", .serialized)
 struct ForeignNamesTests {
     private let stranger = Caller(user: 9, group: 9, umask: 0, now: Timestamp(seconds: 1, nanoseconds: 0), thread: 7)
+    private let owner = Caller(user: 1, group: 1, umask: 0, now: Timestamp(seconds: 1, nanoseconds: 0), thread: 8)
 
     private func onTwo(_ body: (Volume, Volume) async throws -> Void) async throws {
         let laboratory = Laboratory()
@@ -45,12 +46,14 @@ struct ForeignNamesTests {
                 await #expect(throws: Errno.staleNFSFileHandle) {
                     try await create("secret", 0o644, flags, by: stranger, in: second)
                 }
-                try await create("secret", 0o644, flags, by: caller, in: second)
+                try await create("secret", 0o644, flags, by: owner, in: second)
             }
-            try await create("given", 0o644, [.read], by: caller, in: second)
+            try await create("given", 0o644, [.read], by: owner, in: second)
             await #expect(throws: Errno.staleNFSFileHandle) {
-                try await create("given", 0o644, [.write], by: caller, in: second)
+                try await create("given", 0o644, [.write], by: owner, in: second)
             }
+            // A transfer goes on with what it began, whatever its mode.
+            try await create("given", 0o444, [.write], by: caller, in: second)
             // The kernel looks the name up again then, and asks; and a program gets no second ESTALE.
             try await first.rename(
                 Array("folder".utf8), in: rootInode, to: Array("moved".utf8), in: rootInode, mode: .replace, by: caller
@@ -65,7 +68,7 @@ struct ForeignNamesTests {
                 Array("pipe".utf8), in: rootInode, type: .fifo, permissions: 0o666, device: 0, by: caller
             ).value()
             await #expect(throws: Errno.staleNFSFileHandle) {
-                try await create("pipe", 0o644, [.write], by: caller, in: second)
+                try await create("pipe", 0o644, [.write], by: owner, in: second)
             }
         }
     }

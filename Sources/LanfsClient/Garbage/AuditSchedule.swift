@@ -54,7 +54,7 @@ extension Volume {
                     try await self.auditIfDue(by: schedule)
                 } catch {
                     pause = .seconds(3600)
-                    self.log.warning("the daily audit could not finish, deleted no more, and is tried again: \(error)")
+                    self.log.warning("the daily audit could not finish, deleted no more, and comes again within a day or two: \(error)")
                 }
             }
         }

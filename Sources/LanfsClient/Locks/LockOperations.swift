@@ -81,6 +81,7 @@ extension Volume {
                 return .failure(.resourceTemporarilyUnavailable)
             case .deadlock: return .failure(.deadlock)
             case .waiting(let ticket):
+                tellOfGrants()
                 watchOtherSessions()
                 switch await waitForLock(ticket) {
                 case .granted: answer = .granted

@@ -18,16 +18,23 @@ extension Volume {
             }
             // A plain O_CREAT that lost a race opens the winner's file (protocol.md section 7). The kernel takes it for new and asks
             // nobody whether the caller may: who could not be sure of that is sent back, and opens what is there.
-            guard isNew || flags.areGranted(to: caller, on: attributes) else {
-                state.renamedElsewhere.noteSentBack(caller.thread)
+            guard isNew || caller.thread == nil || flags.areGranted(to: caller, on: attributes) else {
                 throw .failed(.staleNFSFileHandle)
             }
             let opened = try isNew ? attributes : state.emptyIfAsked(attributes, flags, by: caller)
             if isNew { self.committer.noteName(self) }
             return (state.countLookup(opened), state.open(opened.inode, flags))
         }
+        let createOrSendBack = { @Sendable (state: inout VolumeState) throws(Pause) -> (Attributes, OpenFile) in
+            do throws(Pause) {
+                return try create(&state)
+            } catch .failed(.staleNFSFileHandle) {
+                state.renamedElsewhere.noteSentBack(caller.thread)
+                throw .failed(.staleNFSFileHandle)
+            }
+        }
         // Nobody asked to be the only one: what is closed is saved then.
-        guard flags.contains(.exclusive) else { return perform(create) }
+        guard flags.contains(.exclusive) else { return perform(createOrSendBack) }
         return performExclusively(
             undo: { attributes, file in
                 self.release(file.handle)

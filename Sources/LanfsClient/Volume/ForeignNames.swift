@@ -5,8 +5,9 @@ import LanfsTree
 /// may have become another file's, as where an editor keeps the old version under another name, and whoever writes would write
 /// to that. So an open that may be mistaken is answered with ESTALE, and the kernel looks all names up again.
 ///
-/// It does that once for each call, so no thread is sent back twice in a row: a program would get the second ESTALE. That also
-/// lets through who has no name to look up, as for a file in /proc/self/fd.
+/// It does that once for each call, so no open is sent back twice in a row: a program would get the second ESTALE. That also
+/// lets through who has no name to look up, as for a file in /proc/self/fd. Only who would get at what is another's without having
+/// been asked, because it came there between two looks in a row, is sent back again.
 struct ForeignNames {
     struct Visit: Hashable {
         let inode: InodeNumber
