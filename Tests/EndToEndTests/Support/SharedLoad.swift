@@ -59,7 +59,7 @@ final class SharedLoad: Sendable {
         try counters.requireLinearizable("counter")
     }
 
-    /// What this client read then is not checked.
+    /// What this client read then, or partly then, is not checked.
     func notePartition(of client: Int, _ time: Range<ContinuousClock.Instant>) {
         partitions.withLock { $0.append((client, time)) }
     }
@@ -80,7 +80,12 @@ final class SharedLoad: Sendable {
         history.remove { $0.end == nil && !read.contains($0.action.value) }
         history.remove { read in
             guard case .read(let value) = read.action else { return false }
-            if partitions.contains(where: { $0.client == read.client && $0.time.contains(read.start) }) { return true }
+            // Also one that was begun before, and could not ask any more.
+            let isCutOff = partitions.contains { partition in
+                partition.client == read.client && read.start < partition.time.upperBound
+                    && read.end.map { partition.time.lowerBound < $0 } ?? true
+            }
+            if isCutOff { return true }
             guard let write = writes[value], write.client == read.client else { return false }
             return write.end.map { read.start < $0 } ?? true
         }
