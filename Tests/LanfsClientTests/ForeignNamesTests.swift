@@ -111,6 +111,20 @@ struct ForeignNamesTests {
         }
     }
 
+    @Test("send nobody back who was shown nothing yet, as just after mounting")
+    func justMounted() async throws {
+        let laboratory = Laboratory()
+        let server = try await laboratory.startServer()
+        let before = try await laboratory.open(at: server, create: true)
+        try await before.put(pattern(5), as: "file")
+        _ = try await before.close()
+        let volume = try await laboratory.open(at: server)
+        let found = try await volume.lookup(Array("file".utf8), in: rootInode, by: 8).value()
+        volume.release(try await volume.open(found.inode, flags: [.read, .write], by: owner).value().handle)
+        _ = try await volume.close()
+        await server.stop()
+    }
+
     @Test("are forgotten, with those who saw them, also when nothing more happens elsewhere")
     func growth() {
         var names = ForeignNames()

@@ -75,7 +75,9 @@ extension VolumeState {
     /// Everything may be different.
     mutating func noteAllForeign() -> Set<InodeNumber> {
         changedElsewhere.note(lookups.keys)
-        renamedElsewhere.noteAll()
+        // Who was shown nothing yet cannot be mistaken, as just after mounting; and a way that is gone twice counts its symbolic
+        // links twice (ELOOP).
+        if !lookups.isEmpty { renamedElsewhere.noteAll() }
         return Set(lookups.keys + [rootInode])
     }
 
