@@ -7,7 +7,6 @@ extension BlockPool {
     /// A server that is slower than the first by so much is not waited for; less where a commit may have to wait (B3).
     private static let patience = Duration.seconds(2)
     private static let shortPatience = Duration.milliseconds(500)
-
     /// How long servers that are away are waited for that may be the only ones to have a block.
     private static let patienceForHolders = Duration.seconds(10)
 
@@ -24,6 +23,7 @@ extension BlockPool {
     ///
     /// - Returns: false if one of them is nowhere any more.
     func renew(_ blocks: [BlockID], gcEpoch: UInt64) async throws(VolumeError) -> Bool {
+        // What is not stored yet goes with the new tag at once: with the old one a sweep may take it in between.
         for id in blocks { if let bytes = unflushed(id) { hold(SealedBlock(id: id, bytes: bytes), gcEpoch: gcEpoch) } }
         try await flush()
         let deadline = ContinuousClock.now + Self.patienceForHolders

@@ -80,6 +80,7 @@ extension Transaction {
     }
 }
 
+/// From a directory with this bit only owners take names away.
 let sticky: UInt16 = 0o1000
 /// A directory with this bit gives its group to what is made in it, and the bit to directories.
 let setGroupID: UInt16 = 0o2000
