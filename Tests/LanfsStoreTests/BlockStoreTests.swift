@@ -39,11 +39,15 @@ struct BlockStoreTests {
     func once() throws {
         let folder = try TemporaryFolder()
         let store = try BlockStore.open(folder.path)
-        let blocks = (0..<20 as Range<UInt64>).map { TestBlock($0, size: 600_000 + Int($0)) }
-        for block in blocks {
-            _ = try block.bytes.withUnsafeBytes { try store.put(block.id, $0, gcEpoch: 1, from: .client, once: true) }
+        func putOnce(_ seeds: Range<UInt64>) throws -> [TestBlock] {
+            let blocks = seeds.map { TestBlock($0, size: 600_000 + Int($0)) }
+            for block in blocks {
+                _ = try block.bytes.withUnsafeBytes { try store.put(block.id, $0, gcEpoch: 1, from: .client, once: true) }
+            }
+            try store.flush()
+            return blocks
         }
-        try store.flush()
+        var blocks = try putOnce(0..<20)
         let file = try #require(try store.locate(blocks[0].id)).file
         func atOnce(_ block: TestBlock) -> Bool {
             var bytes = [UInt8](repeating: 0, count: 4096)
@@ -57,6 +61,10 @@ struct BlockStoreTests {
         if file.lacksPassing.load(ordering: .relaxed) {
             print("that the page cache is left alone is not tested: this kernel has no RWF_DONTCACHE for /tmp")
         } else {
+            // The kernel keeps pages that it was already writing back for another reason: it may need more than one try.
+            for round in 1..<5 where blocks.filter(atOnce).count >= blocks.count / 2 {
+                blocks = try putOnce(UInt64(round) * 20..<UInt64(round) * 20 + 20)
+            }
             #expect(blocks.filter(atOnce).count < blocks.count / 2)
         }
         for block in blocks { #expect(try readOnce(block) == block.bytes) }

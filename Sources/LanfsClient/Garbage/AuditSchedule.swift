@@ -14,14 +14,16 @@ struct AuditSchedule: Sendable {
         path = directories.state(ofVolume: volume.hex).appending("audited")
     }
 
-    /// The first time, and where another machine has audited, the day begins now.
+    /// Never right after an audit of another machine, which the gcEpoch tells of, nor before ``begin(_:at:)``.
     func isDue(at now: Timestamp, _ gcEpoch: UInt64) throws(LocalFileError) -> Bool {
-        guard let last = try read(), last.gcEpoch == gcEpoch else {
-            try note(gcEpoch, at: now)
-            return false
-        }
+        guard let last = try read(), last.gcEpoch == gcEpoch else { return false }
         // A clock that was put back must not put it off for ever.
         return now.seconds < last.seconds || now.seconds - last.seconds >= Self.interval
+    }
+
+    /// The first time, and where another machine has audited, the day begins now.
+    func begin(_ gcEpoch: UInt64, at now: Timestamp) throws(LocalFileError) {
+        if try read()?.gcEpoch != gcEpoch { try note(gcEpoch, at: now) }
     }
 
     func note(_ gcEpoch: UInt64, at now: Timestamp) throws(LocalFileError) {
@@ -54,13 +56,14 @@ extension Volume {
                     try await self.auditIfDue(by: schedule)
                 } catch {
                     pause = .seconds(3600)
-                    self.log.warning("the daily audit could not finish, deleted no more, and comes again within a day or two: \(error)")
+                    self.log.warning("the daily audit could not finish, deleted no more, and comes again in an hour or, where it had begun to delete, in a day: \(error)")
                 }
             }
         }
     }
 
     func auditIfDue(by schedule: AuditSchedule) async throws {
+        try schedule.begin(gcEpoch, at: .now)
         guard servers.isReachable, try schedule.isDue(at: .now, gcEpoch) else { return }
         // With the lease the root is the newest: of those that begin at one time the second sees what the first did.
         try await acquireLease()
