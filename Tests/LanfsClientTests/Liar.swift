@@ -28,6 +28,7 @@ final class Liar: Sendable {
     fileprivate struct State {
         var lie = Lie.none
         var root: Response?
+        var asked: [Request] = []
     }
 
     fileprivate let cluster: Cluster
@@ -56,6 +57,8 @@ final class Liar: Sendable {
     }
 
     func tell(_ lie: Lie) { state.withLock { $0 = State(lie: lie) } }
+    /// What it was asked since it was last told to lie, or not to.
+    var asked: [Request] { state.withLock { $0.asked } }
 
     func stop() async {
         let listener = listener.withLock { $0 }
@@ -103,7 +106,10 @@ private final class LyingSession: RequestHandler {
     func closed(_ reason: NetworkError) { asked.finish() }
 
     private func answer(_ asked: Asked, _ real: RPCConnection) {
-        let lie = liar.state.withLock { $0.lie }
+        let lie = liar.state.withLock { state in
+            state.asked.append(asked.request)
+            return state.lie
+        }
         switch (lie, asked.request) {
         case (_, .open): return connection.reply(asked.id, .done)
         case (_, .member): return connection.reply(asked.id, .refused(Refusal(.notAdmitted, "not now")))

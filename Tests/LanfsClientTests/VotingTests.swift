@@ -64,6 +64,28 @@ import Testing
         return reply?.response == .missing([])
     }
 
+    /// Each had sent three more messages, and woken six threads more.
+    @Test func `a commit tells nobody who the members are`() async throws {
+        let cluster = Cluster()
+        try await cluster.start(0..<3)
+        let witness = try await Liar.start(before: 1, of: cluster)
+        let volume = try await cluster.make(of: 0..<3, keepers: 3, copies: 3)
+        try await volume.put(pattern(5000), as: "file")
+        try await volume.save().get()
+        witness.tell(.none)
+        for number in 0..<20 {
+            try await volume.put(pattern(5000 + number), as: "file")
+            try await volume.save().get()
+        }
+        #expect(volume.current { $0.chain.record.config.keepers.members.count } == 3)
+        let asked = witness.asked
+        #expect(asked.contains { if case .commit = $0 { true } else { false } })
+        #expect(!asked.contains { if case .introduce = $0 { true } else { false } })
+        #expect(try await volume.close() == nil)
+        await witness.stop()
+        await cluster.stopAll()
+    }
+
     @Test func `a commit on three servers is one round, and its blocks are on all of them`() async throws {
         let cluster = Cluster()
         let volume = try await cluster.make(of: 0..<3, keepers: 3, copies: 3)

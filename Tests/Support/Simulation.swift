@@ -2,8 +2,8 @@ import Glibc
 import Synchronization
 import Testing
 
-/// `LANFS_SEED` replays one seed, `LANFS_SEEDS` says how many to run, `LANFS_MUTANT_SEEDS` how many at most until a mutant
-/// is found.
+/// `LANFS_SEED` replays one seed, `LANFS_SEEDS` says how many to run and `LANFS_FIRST_SEED` from which on, so that a long run can
+/// be done in parts, `LANFS_MUTANT_SEEDS` how many at most until a mutant is found.
 public func environment(_ name: String) -> UInt64? {
     getenv(name).flatMap { UInt64(String(cString: $0)) }
 }
@@ -29,8 +29,9 @@ public func simulate<Tally: SimulationTally>(
     _ name: String, test: String, seeds: UInt64, failedOnce: [UInt64] = [],
     _ run: @escaping @Sendable (UInt64, inout Tally) throws -> Void
 ) async -> Tally {
-    let first = 0..<(environment("LANFS_SEEDS") ?? seeds)
-    let seeds = environment("LANFS_SEED").map { [$0] } ?? Array(first) + failedOnce.sorted().filter { !first.contains($0) }
+    let start = environment("LANFS_FIRST_SEED") ?? 0
+    let range = start..<start + (environment("LANFS_SEEDS") ?? seeds)
+    let seeds = environment("LANFS_SEED").map { [$0] } ?? Array(range) + failedOnce.sorted().filter { !range.contains($0) }
     let broken = Broken()
     let processors = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     let tally = await withTaskGroup(of: Tally.self) { group in
@@ -54,6 +55,6 @@ public func simulate<Tally: SimulationTally>(
     if let (seed, violation) = broken.first.withLock({ $0 }) {
         Issue.record("seed \(seed): \(violation)\nreplay: LANFS_SEED=\(seed) swift test --filter \(test)")
     }
-    print("\(name): \(seeds.count) seeds: \(tally.description)")
+    print("\(name)\(start > 0 ? ", from \(start) on" : ""): \(seeds.count) seeds: \(tally.description)")
     return tally
 }

@@ -84,13 +84,14 @@ final class Servers: Sendable {
         }
     }
 
-    /// The members as of `record`, which is chosen. A link to one that left is closed.
+    /// The members as of `record`, which is chosen. A link to one that left is closed. Who they are changes rarely, and is all
+    /// that the servers have to be told: nearly all commits end here.
     func follow(_ record: RootRecord) {
-        let gone = state.withLock { state -> [ServerLane] in
-            guard !state.isClosed, state.newest.map({ record.isNewer(than: $0) }) ?? true else { return [] }
-            let isSame = state.newest?.config == record.config
+        let gone = state.withLock { state -> [ServerLane]? in
+            guard !state.isClosed, state.newest.map({ record.isNewer(than: $0) }) ?? true else { return nil }
+            let isSame = state.newest?.config == record.config && state.newest?.epoch == record.epoch
             state.newest = record
-            guard !isSame else { return [] }
+            guard !isSame else { return nil }
             for member in record.config.servers where member.state != .gone { _ = state.add(member.server, self) }
             state.placement = Placement(record.config, state.lanes)
             let gone = state.lanes.filter { id, _ in
@@ -99,6 +100,7 @@ final class Servers: Sendable {
             for id in gone.keys { state.lanes[id] = nil }
             return Array(gone.values)
         }
+        guard let gone else { return }
         for lane in gone { lane.link.close() }
         introduce()
         changes.happened()
@@ -137,6 +139,7 @@ final class Servers: Sendable {
         if case .moved = report {
             changes.happened()
             noteKeepers()
+            introduce(lane)
         }
     }
 
@@ -179,24 +182,40 @@ final class Servers: Sendable {
         if case .refused(let refusal) = reply.response {
             throw .refused(server: connection.address, reason: refusal.detail)
         }
-        introduce(on: connection)
     }
 
     // MARK: Introducing them to each other
 
+    /// Tells all who the others are and where.
     private func introduce() {
-        for lane in lanes { if let connection = lane.connection { introduce(on: connection) } }
+        let lanes = lanes
+        let endpoints = endpoints(of: lanes)
+        for lane in lanes { introduce(endpoints, to: lane) }
     }
 
-    /// Tells a server who the others are and where; without an answer that matters.
-    private func introduce(on connection: RPCConnection) {
-        guard let record = state.withLock({ $0.newest }), record.config.servers.count > 1 else { return }
-        let endpoints = lanes.map { lane in
+    /// A server came: it hears where the others are, and they where it is now.
+    private func introduce(_ newcomer: ServerLane) {
+        guard newcomer.connection != nil else { return }
+        let others = lanes.filter { $0 !== newcomer }
+        introduce(endpoints(of: others), to: newcomer)
+        let its = endpoints(of: [newcomer])
+        for lane in others { introduce(its, to: lane) }
+    }
+
+    /// Without an answer that matters.
+    private func introduce(_ endpoints: [MemberEndpoints], to lane: ServerLane) {
+        guard let connection = lane.connection, let record = state.withLock({ $0.newest }), record.config.servers.count > 1 else {
+            return
+        }
+        connection.call(.introduce(record: record, endpoints: endpoints)) { _ in }
+    }
+
+    private func endpoints(of lanes: [ServerLane]) -> [MemberEndpoints] {
+        lanes.map { lane in
             MemberEndpoints(
                 server: lane.server,
                 addresses: lane.link.current.map { [$0.address] } ?? setting.pins.endpoints(of: lane.server).map(\.description))
         }
-        connection.call(.introduce(record: record, endpoints: endpoints)) { _ in }
     }
 
     // MARK: The register

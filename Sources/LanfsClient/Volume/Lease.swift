@@ -20,6 +20,8 @@ extension Volume {
         // Nothing counts on the lease before its root is loaded.
         update { $0.leaseEnd = nil }
         guard let record = await register.acquire() else { throw .closed }
+        // A quorum answered.
+        outOfReach.store(.max, ordering: .relaxed)
         let base = update { state in
             state.turn = Turn(since: .now)
             return state.chain.record
