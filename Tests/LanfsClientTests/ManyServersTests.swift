@@ -114,10 +114,12 @@ final class Cluster: Sendable {
     }
 
     /// A volume of these servers with so many keepers.
-    func make(of numbers: Range<Int>, keepers: Int = 1, copies: Int? = nil) async throws -> Volume {
+    ///
+    /// - Parameter witness: the one of them that gets no blocks.
+    func make(of numbers: Range<Int>, keepers: Int = 1, copies: Int? = nil, witness: Int? = nil) async throws -> Volume {
         try await start(numbers.filter { server($0) == nil })
         let volume = try await open(at: [numbers.lowerBound], create: true, copies: copies)
-        try await take(in: numbers, to: volume)
+        try await take(in: numbers, to: volume, witness: witness)
         if keepers > 1 { try await move(volume, keepers: numbers.prefix(keepers)) }
         return volume
     }
@@ -129,10 +131,10 @@ final class Cluster: Sendable {
     }
 
     /// Makes these the servers of the volume, by an ordinary commit.
-    func take(in numbers: Range<Int>, to volume: Volume) async throws {
+    func take(in numbers: Range<Int>, to volume: Volume, witness: Int? = nil) async throws {
         var config = volume.current { $0.chain.record.newestConfig }
         config.version += 1
-        config.servers = numbers.map { Member(server: identity($0), weight: 1) }.sorted { $0.server < $1.server }
+        config.servers = numbers.map { Member(server: identity($0), weight: $0 == witness ? 0 : 1) }.sorted { $0.server < $1.server }
         try await volume.acquireLease()
         volume.update { [config] in $0.membership = .servers(config) }
         if case .failure(let errno) = await volume.commitHousekeeping() { throw errno }

@@ -104,7 +104,7 @@ extension Volume {
                 ChangeBlock(block: block.id, length: UInt32(block.bytes.readableBytes), base: chain.record.sequence))
         }
         return PreparedCommit(
-            operations: cut.operations, contents: contents, blocks: blocks, changeBlocks: changeBlocks,
+            base: chain.record, operations: cut.operations, contents: contents, blocks: blocks, changeBlocks: changeBlocks,
             tree: cut.tree, gcEpoch: chain.record.gcEpoch + (cut.raisesGCEpoch ? 1 : 0), membership: cut.membership)
     }
 
@@ -152,6 +152,8 @@ extension Volume {
             return
         }
         update { state in
+            // Others went on from it, and this client from theirs, while its blocks were still on their way.
+            guard state.isPrepared(prepared) else { return }
             let isAudited = state.isAuditing && record.gcEpoch > state.chain.record.gcEpoch
             if isAudited || state.wantsNextRoot {
                 let root = AuditedRoot(
@@ -185,7 +187,9 @@ extension Volume {
 
     /// Moves the root, and finds out what became of it when that stayed unknown (P5).
     private func choose(_ prepared: PreparedCommit, carrying carried: [BlockID]) async throws(VolumeError) -> Choice {
-        var base = current { $0.chain.record }
+        // Not the newest that is known by now: while blocks were on their way, another task may have got the lease back and done
+        // the same operations again on another client's root (L6).
+        var base = prepared.base
         var contents = prepared.contents
         contents.carried = carried
         var sealed = seal(contents)

@@ -35,6 +35,8 @@ struct ChangeBlock: Sendable {
 
 /// Everything one commit consists of, kept until its outcome is known (P5).
 struct PreparedCommit: Sendable {
+    /// The root that it was made on, and the only one that it may follow: it says nothing of what came after that (T2).
+    let base: RootRecord
     /// The operations it covers are those up to this one.
     let operations: UInt64
     let contents: RootContents
@@ -50,6 +52,10 @@ struct PreparedCommit: Sendable {
 }
 
 extension VolumeState {
+    /// Whether this is still to be committed: whoever got the lease back meanwhile has done its operations again (L6), or seen it
+    /// in the chain of roots.
+    func isPrepared(_ commit: PreparedCommit) -> Bool { prepared?.contents.transaction == commit.contents.transaction }
+
     struct Cut {
         let operations: UInt64
         let changes: [Key: [UInt8]?]

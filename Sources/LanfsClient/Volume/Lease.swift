@@ -68,8 +68,12 @@ extension Volume {
 
     /// The root that the newest epoch began with (M2): the same state as before, under a new record.
     func adopt(_ record: RootRecord) {
-        update { $0.chain.record = record }
-        remember(record)
+        let isNews = update { state in
+            guard record.isMoved(from: state.chain.record) else { return false }
+            state.chain.record = record
+            return true
+        }
+        if isNews { remember(record) }
     }
 
     /// What the register says of the lease.

@@ -2,10 +2,10 @@ import TestSupport
 
 /// What clients in simulated worlds went through.
 struct ClientsTally: SimulationTally {
-    /// `unknown`: commits whose outcome nobody heard; `found`: later found to be in a root; `redone`: times that operations were
+    /// `slow`: commits whose blocks took so long that the lease may be lost meanwhile; `unknown`: commits whose outcome nobody heard; `found`: later found to be in a root; `redone`: times that operations were
     /// done again on another root.
     enum Kind: Int, CaseIterable {
-        case operations, commits, handovers, unknown, found, redone, conflicts, copies, crashes
+        case operations, commits, handovers, slow, unknown, found, redone, conflicts, copies, crashes
     }
 
     private var counts = [Int](repeating: 0, count: Kind.allCases.count)

@@ -25,6 +25,8 @@ struct ClientsWorld {
         case believesTimes
         /// T1: a commit says that it has one operation more than it has.
         case coversTooMuch
+        /// T2, L6: a commit whose blocks took long goes on top of the root that its operations were done again on.
+        case commitsWhatIsDoneAgain
     }
 
     struct Violation: Error, CustomStringConvertible {
@@ -115,21 +117,36 @@ struct ClientsWorld {
 
     /// Everything acknowledged so far, as one root (T1).
     private mutating func commit(_ number: Int) throws {
+        if let waiting = clients[number].waiting { return try propose(waiting, number) }
         if clients[number].prepared == nil {
             guard clients[number].hasUncommittedWork else { return }
             clients[number].number += 1
-            clients[number].log.cut()
             clients[number].prepared = SimulatedClient.Prepared(
                 number: clients[number].number,
                 operations: clients[number].operations + (mutant == .coversTooMuch ? 1 : 0),
-                tree: clients[number].tree, base: clients[number].base)
+                tree: clients[number].tree, changes: clients[number].cut(), base: clients[number].base)
         }
+        guard let prepared = clients[number].prepared else { return }
+        // Its blocks are stored first, which may take longer than the lease lasts.
+        if random.chance(25) {
+            clients[number].waiting = prepared
+            tally[.slow] += 1
+        } else {
+            try propose(prepared, number)
+        }
+    }
+
+    private mutating func propose(_ prepared: SimulatedClient.Prepared, _ number: Int) throws {
+        clients[number].waiting = nil
+        let base = mutant == .commitsWhatIsDoneAgain ? clients[number].base : prepared.base
+        // The register takes it only from who holds its base. Else what is newest is found out, and gone on from.
+        guard base == roots.count - 1 else { return try goOn(number) }
         clients[number].prepared?.isOnItsWay = true
         let isHeard = random.chance(80)
         // It may also be on its way yet, or lost there.
-        if isHeard || random.chance(50) { try choose(number) }
+        if isHeard || random.chance(50) { try choose(prepared, of: number) }
         if isHeard {
-            finish(number)
+            finish(prepared, number)
         } else {
             tally[.unknown] += 1
             loseLease()
@@ -137,28 +154,37 @@ struct ClientsWorld {
     }
 
     /// The register's word: on the newest root, once, and not when a later holder of the lease has made its round (P1).
-    private mutating func choose(_ number: Int) throws {
+    private mutating func chooseIfOnItsWay(_ number: Int) throws {
         guard let prepared = clients[number].prepared, prepared.isOnItsWay, prepared.base == roots.count - 1 else { return }
+        try choose(prepared, of: number)
+    }
+
+    /// Others read its change block, and on the way back those before it: what it says it says of the root it was made on.
+    private mutating func choose(_ prepared: SimulatedClient.Prepared, of number: Int) throws {
         let session = clients[number].session
         var commits = roots[roots.count - 1].commits
         if let last = commits[session], last >= prepared.number {
             throw Violation("commit \(prepared.number) of client \(number) is chosen twice")
         }
         commits[session] = prepared.number
-        roots.append(Root(tree: prepared.tree, session: session, commits: commits))
+        var tree = roots[prepared.base].tree
+        do { try tree.apply(prepared.changes, nodes: nodes) } catch { fatalError("no node is ever stored: \(error)") }
+        let (seen, meant) = (try view(of: tree), try view(of: prepared.tree))
+        guard seen.names == meant.names, seen.treasures == meant.treasures else {
+            throw Violation("others see something else in commit \(prepared.number) of client \(number) than it saw")
+        }
+        roots.append(Root(tree: tree, session: session, commits: commits))
         tally[.commits] += 1
         tell("root \(roots.count - 1): commit \(prepared.number) of client \(number), operations up to \(prepared.operations)")
-        try oracle.chosen(Transaction(reading: prepared.tree, nodes: nodes), through: prepared.operations, of: session)
+        try oracle.chosen(Transaction(reading: tree, nodes: nodes), through: prepared.operations, of: session)
     }
 
     /// It hears that its commit is chosen.
-    private mutating func finish(_ number: Int) {
-        guard let prepared = clients[number].prepared else { return }
+    private mutating func finish(_ prepared: SimulatedClient.Prepared, _ number: Int) {
         clients[number].committed = max(clients[number].committed, prepared.operations)
         clients[number].log.forget(through: prepared.operations)
         clients[number].prepared = nil
         clients[number].base = roots.count - 1
-        clients[number].pending = [:]
     }
 
     /// It does not know yet.
@@ -170,16 +196,12 @@ struct ClientsWorld {
     /// Gets the lease: first whoever has it gives it back, with all that it acknowledged in a root, or has lost it.
     private mutating func acquire(_ number: Int) throws {
         if let other = holder, other != number {
-            if random.chance(50) {
-                try commit(other)
-                tally[.handovers] += 1
-            } else {
-                loseLease()
-            }
+            if random.chance(50) { try commit(other) }
+            if clients[other].hasUncommittedWork { loseLease() } else { tally[.handovers] += 1 }
         }
         // A full round: what others have on its way is chosen now, or never (P1, P5).
         for client in clients.indices where clients[client].prepared != nil {
-            if random.chance(50) { try choose(client) }
+            if random.chance(50) { try chooseIfOnItsWay(client) }
             clients[client].prepared?.isOnItsWay = false
         }
         clients[number].stalled = 0
@@ -196,7 +218,7 @@ struct ClientsWorld {
     private mutating func crash(_ number: Int) throws {
         tally[.crashes] += 1
         tell("client \(number) dies")
-        if random.chance(50) { try choose(number) }
+        if random.chance(50) { try chooseIfOnItsWay(number) }
         oracle.died(clients[number].session)
         if holder == number { holder = nil }
         clients[number] = try newClient()
@@ -216,13 +238,15 @@ struct ClientsWorld {
             clients[number].log.forget(through: prepared.operations)
             tally[.found] += 1
         }
+        let unsaved = clients[number].prepared?.changes ?? []
         clients[number].prepared = nil
         if !clients[number].hasUncommittedWork || mutant == .dropsUncommitted {
             clients[number].committed = clients[number].operations
             clients[number].tree = roots[newest].tree
+            clients[number].pending = [:]
             clients[number].log = OperationLog()
         } else if mutant == .mergesKeys {
-            let changes = clients[number].pending.map { Change(key: $0.key, value: $0.value) }.sorted { $0.key < $1.key }
+            let changes = unsaved + clients[number].cut()
             clients[number].tree = roots[newest].tree
             clients[number].apply(changes)
         } else {
@@ -238,7 +262,6 @@ struct ClientsWorld {
             }
         }
         clients[number].base = newest
-        clients[number].pending = [:]
         clients[number].view = try view(of: clients[number].tree)
     }
 
@@ -248,6 +271,7 @@ struct ClientsWorld {
         var client = clients[number]
         let source = Transaction(reading: client.tree, nodes: nodes)
         client.tree = newest
+        client.pending = [:]
         var execution = Reexecution(mark: Array("(conflict \(number))".utf8), session: client.session)
         let open = client.open
         for entry in client.log.entries {
@@ -306,9 +330,9 @@ struct ClientsWorld {
     /// All come back, one after the other, and save what they have.
     private mutating func settle() throws {
         for number in clients.indices {
-            while clients[number].hasUncommittedWork || clients[number].prepared != nil {
+            while clients[number].hasUncommittedWork || clients[number].prepared != nil || clients[number].waiting != nil {
                 try acquire(number)
-                if clients[number].hasUncommittedWork { try commit(number) }
+                if clients[number].hasUncommittedWork || clients[number].waiting != nil { try commit(number) }
             }
         }
         let last = roots[roots.count - 1].tree

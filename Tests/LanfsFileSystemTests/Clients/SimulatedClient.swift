@@ -11,8 +11,10 @@ struct SimulatedClient {
         var number: UInt64
         /// Those up to this one are in it.
         var operations: UInt64
+        /// What its maker saw.
         var tree: Tree
-        /// The root it was made on.
+        /// What its change block says, and the root that this says it of.
+        var changes: [Change]
         var base: Int
         /// Keepers may still take it.
         var isOnItsWay = false
@@ -28,6 +30,8 @@ struct SimulatedClient {
     var operations: UInt64 = 0
     var committed: UInt64 = 0
     var prepared: Prepared?
+    /// The same, or one whose operations are done again by now, in the hands of whoever waits until its blocks are stored.
+    var waiting: Prepared?
     /// Of its last commit (T5).
     var number: UInt64 = 0
     /// Inode numbers of its own (T4).
@@ -37,7 +41,7 @@ struct SimulatedClient {
     private var recent = rootInode
     /// What it may still do before it finds out that its lease is over (L6).
     var stalled = 0
-    /// What is different from its base, by key: for a mutant.
+    /// What is different from its base, or from what it prepared, by key.
     var pending: [Key: [UInt8]?] = [:]
     /// What it sees under names.
     var view = View()
@@ -51,6 +55,13 @@ struct SimulatedClient {
     }
 
     var hasUncommittedWork: Bool { operations > committed }
+
+    /// Closes the books of a commit.
+    mutating func cut() -> [Change] {
+        log.cut()
+        defer { pending = [:] }
+        return pending.map { Change(key: $0.key, value: $0.value) }.sorted { $0.key < $1.key }
+    }
 
     mutating func apply(_ changes: [Change]) {
         do { try tree.apply(changes, nodes: nodes) } catch { fatalError("no node is ever stored: \(error)") }

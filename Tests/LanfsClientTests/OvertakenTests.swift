@@ -1,0 +1,57 @@
+import LanfsProtocol
+import Testing
+
+@testable import LanfsClient
+
+/// L6: what was on its way when the lease was lost is done again on what others made, and in no other way.
+@Suite(.serialized) struct `A client that loses its lease in the middle of a commit` {
+    /// A cable that was out for an hour: the lease was back before the blocks of the commit were where they had to be. It then went
+    /// on top of the other client's root, and took that back for everybody else.
+    @Test func `does not put it on top of the root that it went on from meanwhile`() async throws {
+        let cluster = Cluster()
+        let other = try await cluster.make(of: 0..<3, keepers: 3, witness: 2)
+        try await other.put(pattern(5), as: "before")
+        try await other.save().get()
+        let walls = try await cluster.buildWalls(before: 0..<3)
+        let cut = try await cluster.open(at: [0, 1, 2])
+        try await cut.put(pattern(6), as: "saved")
+        try await cut.save().get()
+
+        for wall in walls { wall.freeze(true) }
+        try await cut.put(pattern(7), as: "late")
+        async let saved = cut.save()
+        try await eventually { cut.current { $0.prepared != nil } }
+        // Once the lease of the first has run out.
+        try await other.put(pattern(8), as: "others")
+        try await other.save().get()
+
+        // Enough to have the lease and to read what is there, not to store anything.
+        for number in [0, 2] { walls[number].freeze(false) }
+        try await cut.acquireLease()
+        #expect(try await cut.contents(of: "others") == pattern(8))
+        walls[1].freeze(false)
+        try await saved.get()
+
+        let third = try await cluster.open(at: [0, 1, 2])
+        for volume in [other, cut, third] {
+            for (name, size) in [("before", 5), ("saved", 6), ("late", 7), ("others", 8)] {
+                #expect(try await volume.contents(of: name) == pattern(size), "\(name)")
+            }
+            _ = try await volume.close()
+        }
+        await cluster.stopAll()
+    }
+}
+
+extension Cluster {
+    /// What clients that are opened from now on have between them and these servers.
+    fileprivate func buildWalls(before numbers: Range<Int>) async throws -> [Wall] {
+        var walls: [Wall] = []
+        for number in numbers {
+            let wall = try await Wall(before: try #require(server(number)).port)
+            put(wall.port, before: number)
+            walls.append(wall)
+        }
+        return walls
+    }
+}
