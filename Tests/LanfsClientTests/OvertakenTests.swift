@@ -1,4 +1,5 @@
 import LanfsProtocol
+import Synchronization
 import Testing
 
 @testable import LanfsClient
@@ -16,11 +17,19 @@ import Testing
         let cut = try await cluster.open(at: [0, 1, 2])
         try await cut.put(pattern(6), as: "saved")
         try await cut.save().get()
+        // Tidying up after that is done: its commits are not to be the one that waits.
+        var quietFor = 0
+        try await eventually {
+            quietFor = cut.current { $0.hasUncommittedWork } ? 0 : quietFor + 1
+            return quietFor > 100
+        }
 
         for wall in walls { wall.freeze(true) }
+        // Else what fails below would wait for the commit for ever.
+        defer { for wall in walls { wall.freeze(false) } }
         try await cut.put(pattern(7), as: "late")
         async let saved = cut.save()
-        try await eventually { cut.current { $0.prepared != nil } }
+        try await eventually { cut.current { $0.prepared?.operations == $0.operations } }
         // Once the lease of the first has run out.
         try await other.put(pattern(8), as: "others")
         try await other.save().get()
@@ -40,6 +49,46 @@ import Testing
             _ = try await volume.close()
         }
         await cluster.stopAll()
+    }
+
+    /// The other one asks for the lease in the middle of it. All that was to be done again then went into a commit that changed
+    /// nothing, and was taken for saved.
+    @Test func `does what it had to set aside again beside one that writes all the time`() async throws {
+        let laptop = Laboratory()
+        let desktop = Laboratory(key: laptop.key)
+        let server = try await laptop.startServer()
+        let wall = try await Wall(before: server.port)
+        let first = try await laptop.open(at: server, create: true, through: wall.port)
+        try await first.put(pattern(5), as: "before")
+        try await first.save().get()
+        wall.freeze(true)
+        let count = 1500
+        for number in 0..<count { try await first.put(pattern(number), as: "aside \(number)") }
+        _ = try #require(try await first.close(patience: .milliseconds(200)))
+
+        let other = try await desktop.open(at: server)
+        try await other.put(pattern(7), as: "other")
+        try await other.save().get()
+        let isOver = Atomic(false)
+        async let written: Int = {
+            var number = 0
+            while !isOver.load(ordering: .relaxed) {
+                try await other.put(pattern(100 + number), as: "busy \(number % 10)")
+                try await other.save().get()
+                number += 1
+            }
+            return number
+        }()
+        let again = try await laptop.open(at: server)
+        isOver.store(true, ordering: .relaxed)
+        #expect(try await written > 0)
+        for volume in [again, other] {
+            #expect(try await volume.contents(of: "other") == pattern(7))
+            for number in 0..<count { try #require(try await volume.contents(of: "aside \(number)") == pattern(number)) }
+        }
+        #expect(try await again.close() == nil)
+        #expect(try await other.close() == nil)
+        await server.stop()
     }
 }
 

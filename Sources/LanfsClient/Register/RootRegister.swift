@@ -205,6 +205,10 @@ final class RootRegister: Sendable {
     }
 
     var isHeld: Bool { state.withLock { $0.isHeld } }
+    /// Whether the lease is held, and this is the root that it came with.
+    func holds(_ record: RootRecord) -> Bool {
+        state.withLock { $0.isHeld && $0.proposer.base?.sameValue(as: record) ?? false }
+    }
     /// L4: the lease is held, and no other session may read.
     var isSolo: Bool { state.withLock { $0.isHeld && $0.proposer.isSolo(now) } }
 

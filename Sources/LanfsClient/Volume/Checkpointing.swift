@@ -31,22 +31,24 @@ extension Volume {
     /// some at a time. Returns whether there were any.
     @discardableResult
     func freeDeadBlocks() async throws(VolumeError) -> Bool {
-        let (chain, isWalked) = update { ($0.chain, $0.walkers > 0) }
-        guard !isWalked else { return false }
-        let (dead, hold) = try await runToEnd { (state) throws(Pause) -> ([DeadBlock], RecoveryHold) in
+        guard current({ $0.walkers == 0 }) else { return false }
+        let (dead, hold, gcEpoch) = try await runToEnd { (state) throws(Pause) -> ([DeadBlock], RecoveryHold, UInt64) in
+            let chain = state.chain
             // What no chosen root says yet lets nothing go.
-            guard !state.changesRecovery else { return ([], RecoveryHold(recovery: nil, isOpen: false, pinsRoots: false)) }
+            guard !state.changesRecovery else { return ([], RecoveryHold(recovery: nil, isOpen: false, pinsRoots: false), 0) }
+            // Nor what is prepared: the keepers may have moved since, and the root with them.
+            let newest = state.prepared?.base.sequence ?? chain.record.sequence
             return try state.read { (transaction) throws(Interruption) in
                 // Whoever proposes the newest root again may still need what came with it (P1).
-                let dead = try transaction.deadBlocks(before: chain.record.sequence + 1, limit: 1024)
+                let dead = try transaction.deadBlocks(before: newest + 1, limit: 1024)
                     .filter { !chain.contents.carried.contains($0.block) }
-                return (dead, try transaction.recoveryHold(after: chain.contents.recoveries))
+                return (dead, try transaction.recoveryHold(after: chain.contents.recoveries), chain.record.gcEpoch)
             }
         }
         guard !dead.isEmpty else { return false }
         // What is held back is left to the audit, which knows what else may reach it.
         let free = dead.filter { hold.allowsFreeing(made: $0.made) }.map(\.block)
-        if !free.isEmpty { try await blocks.free(free, gcEpoch: chain.record.gcEpoch) }
+        if !free.isEmpty { try await blocks.free(free, gcEpoch: gcEpoch) }
         try await runToEnd { (state) throws(Pause) in
             try state.changeUncounted { (transaction) throws(Interruption) in transaction.forgetDead(dead) }
         }

@@ -26,27 +26,46 @@ extension Volume {
         let covered = current { state in
             (isHeld ? state.hasUncommittedWork : state.hasUnsavedWork) ? nil : state.operations
         }
-        if let covered { return covered }
+        if let covered { return try await settled(covered) }
         guard isHeld || mayAcquire else { throw .busy }
         // A lease that ended and was renewed counts again once its root is loaded.
         if mayAcquire, !isHeld || current({ $0.leaseEnd == nil }) {
             try await acquireLease()
-            if let covered = current({ $0.hasUncommittedWork ? nil : $0.operations }) { return covered }
+            if let covered = current({ $0.hasUncommittedWork ? nil : $0.operations }) { return try await settled(covered) }
         }
         await sealBeforehand()
         // One step under the lock: whoever sets the unsaved work aside finds it either uncut or prepared.
-        let prepared = try await runToEnd { (state) throws(Pause) in
+        let cut = try await runToEnd { (state) throws(Pause) -> PreparedCommit? in
             guard !state.isSetAside else { throw .failed(.ioError) }
+            // The lease was lost since, and whoever gets it back may be about to go on from another root.
+            guard !mayAcquire || state.leaseEnd != nil else { return nil }
             let prepared = self.prepare(try state.cut(into: blocks), on: state.chain)
             state.prepared = prepared
             return prepared
         }
+        guard let prepared = cut else { return try await commit() }
         try await finish(prepared)
         // What took its place (L6, or because it did not fit) is to be committed as well.
         guard current({ $0.committedOperations }) >= prepared.operations else {
             return try await commit(mayAcquire: mayAcquire)
         }
-        return prepared.operations
+        return try await settled(prepared.operations)
+    }
+
+    /// B2: what another task found to be chosen when it got the lease back (L6) may not be on enough disks yet.
+    func settled(_ covered: UInt64) async throws(VolumeError) -> UInt64 {
+        let owesFlush = update { state in
+            defer { state.owesFlush = false }
+            return state.owesFlush
+        }
+        guard owesFlush else { return covered }
+        do throws(VolumeError) {
+            try await blocks.flush()
+        } catch {
+            update { $0.owesFlush = true }
+            throw error
+        }
+        return covered
     }
 
     /// What a commit leaves to be done, after those who waited for it have gone on: fold the changes into the tree, free
@@ -148,7 +167,8 @@ extension Volume {
                 return state.leaseEnd != nil
             }
             try await goOn(from: newer)
-            if wasHeld { countOnLease() }
+            // Where yet another root has come with it, that one is to be loaded first.
+            if wasHeld, register.holds(newer) { countOnLease() }
             return
         }
         update { state in

@@ -56,14 +56,14 @@ extension Volume {
             // Ours after all: the commit whose outcome was unknown. The committer finds the same and goes on.
             return
         }
-        let base = current { $0.chain.record }
-        if record.isMoved(from: base) { return adopt(record) }
-        guard record.sequence >= base.sequence else {
+        let base = current { $0.chain }
+        if record.isMoved(from: base.record) { return adopt(record) }
+        guard record.sequence >= base.record.sequence else {
             // F1: stop, with an alarm.
             update { $0.failure = .ioError }
-            throw .rolledBack("it shows commit \(record.sequence), and commit \(base.sequence) was seen before")
+            throw .rolledBack("it shows commit \(record.sequence), and commit \(base.record.sequence) was seen before")
         }
-        if current({ $0.hasUnsavedWork }) { try await goOn(from: record) } else { try await load(record) }
+        if current({ $0.hasUnsavedWork }) { try await goOn(from: record) } else { try await load(record, after: base) }
     }
 
     /// The root that the newest epoch began with (M2): the same state as before, under a new record.
@@ -115,7 +115,7 @@ extension Volume {
     func handOver() async throws(VolumeError) -> UInt64 {
         try await leaseLock.withLock { () async throws(VolumeError) in
             defer { update { $0.turn.ends = false } }
-            guard register.isHeld else { return current { $0.committedOperations } }
+            guard register.isHeld else { return try await settled(current { $0.committedOperations }) }
             // Somebody asked while this turn was only beginning.
             while let rest = current({ $0.turn.rest(.now) }) { try? await Task.sleep(for: rest) }
             // From here on whoever wants to change something waits for the lock, and then for the lease.
@@ -128,7 +128,7 @@ extension Volume {
                 if current({ $0.hasUncommittedWork }) { covered = try await commit(mayAcquire: false) }
             } catch .busy {
                 // It was lost before it could be handed over. What is unsaved gets it back in its turn.
-                return current { $0.committedOperations }
+                return try await settled(current { $0.committedOperations })
             }
             register.release()
             return covered

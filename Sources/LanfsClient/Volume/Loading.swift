@@ -43,10 +43,12 @@ extension Volume {
 
     // MARK: The chosen root
 
-    /// Makes the state of `record` the one this client works on.
-    func load(_ record: RootRecord) async throws(VolumeError) {
+    /// Makes the state of `record` the one this client works on, unless another task has gone on from one as new meanwhile.
+    ///
+    /// - Parameter known: what it was found to be newer than; `nil`: what is here.
+    func load(_ record: RootRecord, after known: CommitChain? = nil) async throws(VolumeError) {
         let contents = try open(record)
-        let base = current { $0.chain }
+        let base = known ?? current { $0.chain }
         try check(record, contents, against: base)
         // A snapshot stays what it is; only who has the volume's blocks goes on.
         guard !current({ $0.showsSnapshot }) else {
@@ -58,7 +60,8 @@ extension Volume {
         guard try await !append(news, of: record, contents, to: base) else { return remember(record) }
         let isWhole = !news.isAfterBase || base.contents.newestChange == nil
         let all = isWhole ? news : try await changes(from: contents.newestChange)
-        let foreign = try await runToEnd { (state) throws(Pause) in
+        let foreign = try await runToEnd { (state) throws(Pause) -> Set<InodeNumber>? in
+            guard state.chain.record == base.record || record.isNewer(than: state.chain.record) else { return nil }
             var tree = Tree(root: contents.tree)
             do throws(MissingNode) {
                 try tree.apply(all.changes, nodes: state.nodes)
@@ -70,6 +73,7 @@ extension Volume {
             try state.replace(tree, locks, self.chain(of: record, contents, changeBlocks: all.blocks, after: state.chain))
             return state.noteAllForeign()
         }
+        guard let foreign else { return }
         remember(record)
         tell(foreign)
     }

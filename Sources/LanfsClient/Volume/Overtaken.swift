@@ -17,7 +17,8 @@ extension Volume {
     func goOn(from record: RootRecord) async throws(VolumeError) {
         try await goingOn.withLock { () async throws(VolumeError) in
             // Whoever met it first has done so.
-            guard record.isNewer(than: current({ $0.chain.record })) else { return }
+            let base = current { $0.chain }
+            guard record.isNewer(than: base.record) else { return }
             let contents = try open(record)
             noteIfCommitted(contents)
             if current({ $0.operations > $0.committedOperations }) {
@@ -33,7 +34,7 @@ extension Volume {
                     state.prepared = nil
                     state.hasDropped = true
                 }
-                try await load(record)
+                try await load(record, after: base)
             }
         }
     }
@@ -65,6 +66,8 @@ extension Volume {
         let isDropped = record.sequence == base.sequence && record.sameValue(as: base)
         if isDropped {
             try await goingOn.withLock { () async throws(VolumeError) in
+                // Another task may have gone on from a newer one meanwhile.
+                guard current({ $0.chain.record }) == base else { return }
                 // As it was chosen: the chain here may name a checkpoint that no root has yet.
                 try await redo(on: base, try open(base), sentWith: base.gcEpoch)
             }
@@ -82,7 +85,7 @@ extension Volume {
             try state.unnamed(among: waiting.filter(state.adopted.contains))
         }
         blocks.forget(unnamed + (isDropped ? prepared.blocks.map(\.id) : []))
-        if wasHeld { countOnLease() }
+        if wasHeld, register.holds(record) { countOnLease() }
         return true
     }
 
@@ -93,6 +96,7 @@ extension Volume {
                 last >= prepared.contents.transaction.number
             else { return }
             state.noteCommitted(through: prepared.operations)
+            state.owesFlush = true
         }
     }
 

@@ -14,23 +14,15 @@ extension Volume {
             return
         }
         try await reserveInodeNumbers()
-        let (chain, tree) = current { ($0.chain, $0.tree) }
         do throws(VolumeError) {
-            try await goBack(to: aside, on: chain.contents)
-            try await goingOn.withLock { () async throws(VolumeError) in
-                try await redo(on: chain.record, chain.contents, sentWith: aside.base.gcEpoch)
+            try await leaseLock.withLock { () async throws(VolumeError) in
+                try await whileNobodyWrites { () async throws(VolumeError) in try await redo(aside) }
             }
         } catch {
-            update { state in
-                state.tree = tree
-                state.log = OperationLog()
-                state.operations = state.committedOperations
-                state.redo = nil
-            }
             blocks.forget(aside.blocks.map(\.id))
             switch error {
             // Servers may be back by then.
-            case .network, .noServer, .busy, .closed, .timedOut:
+            case .network, .noServer, .busy, .closed, .timedOut, .failed(.resourceBusy):
                 return log.error("work of an earlier session is done again when the volume is opened the next time: \(error)")
             default: break
             }
@@ -45,6 +37,26 @@ extension Volume {
         if case .failure(let errno) = await save() { throw .failed(errno) }
         try remove(path)
         log.notice("the work of an earlier session that had been set aside is done again on what other clients made meanwhile")
+    }
+
+    /// Nobody commits meanwhile either: with the tree from before, and nothing that is different from the root, that would be an
+    /// empty commit with all the operations in it.
+    private func redo(_ aside: SetAside) async throws(VolumeError) {
+        let (chain, tree) = current { ($0.chain, $0.tree) }
+        try await goBack(to: aside, on: chain.contents)
+        do throws(VolumeError) {
+            try await goingOn.withLock { () async throws(VolumeError) in
+                try await redo(on: chain.record, chain.contents, sentWith: aside.base.gcEpoch)
+            }
+        } catch {
+            update { state in
+                state.tree = tree
+                state.log = OperationLog()
+                state.operations = state.committedOperations
+                state.redo = nil
+            }
+            throw error
+        }
     }
 
     /// The tree and the log as they were when the work was set aside, without what is in a chosen root (T5).

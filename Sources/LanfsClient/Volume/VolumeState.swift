@@ -58,6 +58,8 @@ struct VolumeState {
     var hasDropped = false
     /// A commit under way, or one whose outcome is not known yet (P5).
     var prepared: PreparedCommit?
+    /// What was prepared is chosen, and perhaps not on the disks of W servers yet (B2).
+    var owesFlush = false
     /// This client may change the volume until then (L1); checked at every change.
     var leaseEnd: ContinuousClock.Instant?
     var turn = Turn(since: .now)
